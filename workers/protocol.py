@@ -1,0 +1,198 @@
+"""The wire shapes that workers and the controller exchange, as msgspec Structs.
+
+All control calls are JSON over HTTP under `/controller/`:
+
+| call | credential (`Authorization: Bearer`) | body | answer |
+| --- | --- | --- | --- |
+| `POST /controller/workers/` | join token | `JoinRequest` | 201 `JoinAnswer` |
+| `POST /controller/workers/` with `worker_id` | worker credential | `JoinRequest` | 200 `JoinAnswer` |
+| `POST /controller/workers/{id}/heartbeat/` | worker credential | `Heartbeat` | 200 `HeartbeatAnswer` |
+| `DELETE /controller/workers/{id}/` | worker credential | none | 204 |
+
+A refusal is a 4xx whose body is `Refusal`; its `error.code` is one of `RefusalCode`.
+A worker that is answered 401 or 404 to a heartbeat forgets nothing: it joins again,
+first with its own credential, then with the join token file as it reads by then.
+
+This module imports neither Django nor an engine. Unknown fields are ignored by both
+sides, so that an older worker can talk to a newer controller; `protocol` is raised
+only by a change that an older peer would misunderstand.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, field
+
+PROTOCOL_VERSION = 1
+
+NonNegativeInt = Annotated[int, Meta(ge=0)]
+PositiveInt = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+ModelName = Annotated[
+    str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")
+]
+
+
+class Task(StrEnum):
+    """What a served model can be asked for; each is one family of engine paths."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    SCORE = "score"
+    RERANK = "rerank"
+
+
+class WorkerState(StrEnum):
+    """What the agent knows of its engine."""
+
+    LOADING = "loading"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class RefusalCode(StrEnum):
+    """Why the controller refused a call, for the worker to say what to do about it."""
+
+    BAD_REQUEST = "bad_request"
+    PROTOCOL_MISMATCH = "protocol_mismatch"
+    TOKEN_MISSING = "join_token_missing"
+    TOKEN_INVALID = "join_token_invalid"
+    TOKEN_USED = "join_token_used"
+    TOKEN_EXPIRED = "join_token_expired"
+    WORKER_UNKNOWN = "worker_unknown"
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    ADDRESS_UNRESOLVABLE = "address_unresolvable"
+    ADDRESS_TAKEN = "address_taken"
+    MODEL_NAME_TAKEN = "model_name_taken"
+    ENGINE_UNREACHABLE = "engine_unreachable"
+    ENGINE_OPEN = "engine_open"
+    ENGINE_REDIRECTS = "engine_redirects"
+    ENGINE_REFUSES_KEY = "engine_refuses_key"
+    ENGINE_SERVES_OTHER = "engine_serves_other_models"
+
+
+class ModelOffer(Struct, kw_only=True, frozen=True):
+    """One model that the worker's engine serves."""
+
+    name: ModelName
+    aliases: list[ModelName] = []
+    tasks: list[Task] = [Task.CHAT, Task.COMPLETIONS]
+    modalities: list[str] = ["text"]
+    context_length: PositiveInt
+    """Prompt and completion together, in tokens, as the engine reports it."""
+    parent: str | None = None
+    """The base model's name, for an adapter."""
+    upstream_model: str | None = None
+    """The engine's own name for it, where that differs from `name`."""
+
+
+class Capacity(Struct, kw_only=True, frozen=True):
+    """How much the engine takes at once."""
+
+    max_concurrency: PositiveInt
+    kv_cache_tokens: PositiveInt | None = None
+
+
+class JoinRequest(Struct, kw_only=True, frozen=True):
+    """What a worker says of itself when it asks to be dispatched to."""
+
+    protocol: int = PROTOCOL_VERSION
+    worker_id: str | None = None
+    """Set by a worker that was here before; the bearer is then its own credential."""
+    address: Annotated[str, Meta(max_length=500)]
+    """`http://host:port` or `https://host:port`, as the controller reaches the engine."""
+    engine: Annotated[str, Meta(max_length=50)]
+    engine_version: Annotated[str, Meta(max_length=50)] = ""
+    start_id: Annotated[str, Meta(max_length=64)]
+    """New at every start of the engine: lifetime counters begin again from 0 with it."""
+    models: Annotated[list[ModelOffer], Meta(min_length=1, max_length=256)]
+    capacity: Capacity
+    weight: Annotated[float, Meta(gt=0.0, le=1000.0)] = 1.0
+    labels: dict[str, str] = {}
+    engine_key: Annotated[str, Meta(max_length=500)] = ""
+    """The bearer key that guards the engine; empty only with a keyless join token."""
+    exclusive: bool = False
+    """No other worker may serve these model names while this one is registered."""
+    can_continue: bool = False
+    """The engine goes on from a partial assistant message (`continue_final_message`)."""
+    extra_body: dict[str, Any] = {}
+    extra_headers: dict[str, str] = {}
+
+
+class JoinAnswer(Struct, kw_only=True, frozen=True):
+    """What the worker is to be known by, and how often it is to be heard."""
+
+    worker_id: str
+    credential: str | None = None
+    """The worker's own secret: given once, at the first join. None: keep yours."""
+    heartbeat_seconds: float
+    expiry_seconds: float
+    protocol: int = PROTOCOL_VERSION
+
+
+class Heartbeat(Struct, kw_only=True, frozen=True):
+    """The engine's real numbers, every `heartbeat_seconds`.
+
+    `running` and `waiting` are requests in the engine now; the `_total` counters run
+    over the life of the engine start named by `start_id`.
+    """
+
+    protocol: int = PROTOCOL_VERSION
+    state: WorkerState
+    start_id: str
+    running: NonNegativeInt = 0
+    waiting: NonNegativeInt = 0
+    kv_cache_usage: Fraction | None = None
+    prefix_cache_queries_total: NonNegativeInt | None = None
+    prefix_cache_hits_total: NonNegativeInt | None = None
+    prompt_tokens_total: NonNegativeInt | None = None
+    generation_tokens_total: NonNegativeInt | None = None
+    loading_progress: Fraction | None = None
+    num_restarts: NonNegativeInt = 0
+    models: list[str] = field(default_factory=list)
+    """Names loaded now."""
+
+
+class HeartbeatAnswer(Struct, kw_only=True, frozen=True):
+    """What the operator wishes of the worker."""
+
+    drain: bool = False
+    """Finish what is in flight and take no more; the worker stays registered."""
+    stop: bool = False
+    """Drain, then end the process."""
+
+
+class RefusalReason(Struct, kw_only=True, frozen=True):
+    message: str
+    code: str
+    type: str = "worker_refused"
+
+
+class Refusal(Struct, kw_only=True, frozen=True):
+    """The body of every 4xx of the controller's REST contract."""
+
+    error: RefusalReason
+
+
+# Paths on which an engine would spend tokens or give away text. The challenge asks
+# each of them without the key, and the engine guard closes all of them (it closes
+# everything but `/health`).
+INFERENCE_PATHS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/rerank",
+    "/v1/score",
+    "/invocations",
+    "/pooling",
+    "/classify",
+    "/score",
+    "/rerank",
+    "/tokenize",
+    "/detokenize",
+    "/inference/v1/generate",
+)
