@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class ControllerConfig(AppConfig):
+    name = "controller"
+    verbose_name = "Fleet"
+
+    def ready(self) -> None:
+        from controller import checks  # noqa: F401  # registers the system checks

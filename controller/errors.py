@@ -1,0 +1,138 @@
+"""Everything the product refuses or fails with, in one small tree.
+
+Each error knows its HTTP status and its words in OpenAI's shape. The edges translate
+once: `/v1` by `error_body`, the chat page by the message alone.
+"""
+
+from typing import Any
+
+import msgspec
+
+
+class SwitchyardError(Exception):
+    """A request that ends without its answer, and why, for the one who asked."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or self.code
+        self.retry_after = retry_after
+
+    def headers(self) -> dict[str, str]:
+        """What the answer's headers must add: `Retry-After` in whole seconds."""
+        return (
+            {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        )
+
+
+class InvalidRequest(SwitchyardError):
+    """The body or a parameter is wrong; `param` names it."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    code = "context_length_exceeded"
+
+
+class BodyTooLarge(InvalidRequest):
+    status = 413
+    code = "request_too_large"
+
+
+class AuthenticationFailed(SwitchyardError):
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class PermissionRefused(SwitchyardError):
+    status = 403
+    type = "permission_error"
+    code = "insufficient_permissions"
+
+
+class NotFound(InvalidRequest):
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """A name never registered, or not allowed to this caller: the same answer."""
+
+    code = "model_not_found"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model `{model}` does not exist or you do not have access to it.",
+            param="model",
+        )
+
+
+class TooManyConcurrent(SwitchyardError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class NoWorkerAvailable(SwitchyardError):
+    """The model is known, and nothing serves it now."""
+
+    status = 503
+    type = "overloaded_error"
+    code = "no_worker_available"
+
+
+class ShuttingDown(SwitchyardError):
+    status = 503
+    type = "overloaded_error"
+    code = "shutting_down"
+
+
+class UpstreamFailed(SwitchyardError):
+    """The engine broke off, answered nonsense, or failed in a way we do not know."""
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_error"
+
+
+class UpstreamTimedOut(UpstreamFailed):
+    status = 504
+    code = "upstream_timeout"
+
+
+def error_dict(error: SwitchyardError) -> dict[str, Any]:
+    """`{"error": {...}}` as OpenAI writes it."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def error_body(error: SwitchyardError) -> bytes:
+    """The error as a JSON body."""
+    return msgspec.json.encode(error_dict(error))
+
+
+def error_event(error: SwitchyardError) -> bytes:
+    """The error as one SSE event, for a stream whose status is already sent."""
+    return b"data: " + error_body(error) + b"\n\n"

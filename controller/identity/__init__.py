@@ -1,0 +1,1 @@
+"""Who calls: keys, and the one `Caller` that every edge makes of a credential."""

@@ -1,0 +1,35 @@
+"""Who is asking, in the one shape that everything below the edges knows."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A credential, resolved: made once at the edge, the same for key, session, batch."""
+
+    face: str
+    """One of `LedgerEntry.Face`."""
+    identity: str
+    """What concurrent requests are counted by, such as `key:17` or `user:3`."""
+    user_id: int | None = None
+    key_id: int | None = None
+    team_id: int | None = None
+    scopes: frozenset[str] = frozenset({"inference"})
+    allowed_models: frozenset[str] | None = None
+    """Names this caller may ask for; None: every model."""
+    max_concurrent: int | None = None
+
+    def may_use(self, *names: str) -> bool:
+        """Whether one of a model's names is allowed to this caller."""
+        allowed = self.allowed_models
+        return allowed is None or any(name in allowed for name in names)
+
+
+def chat_caller(user_id: int) -> Caller:
+    """The caller that a signed-in user is on the chat page."""
+    return Caller(face="chat", identity=f"user:{user_id}", user_id=user_id)
+
+
+def guest_caller(face: str, max_concurrent: int) -> Caller:
+    """Everybody without a right key on an open gateway, together."""
+    return Caller(face=face, identity="guest", max_concurrent=max_concurrent)

@@ -1,0 +1,28 @@
+"""What the controller persists: identity, the fleet, the ledger, and the revision."""
+
+from controller.models.fleet import (
+    JoinToken,
+    ModelAlias,
+    Placement,
+    ServedModel,
+    Worker,
+)
+from controller.models.identity import ApiKey, Invitation, Membership, Team, User
+from controller.models.ledger import LedgerEntry
+from controller.models.revision import ProcessHeard, Revision
+
+__all__ = [
+    "ApiKey",
+    "Invitation",
+    "JoinToken",
+    "LedgerEntry",
+    "Membership",
+    "ModelAlias",
+    "Placement",
+    "ProcessHeard",
+    "Revision",
+    "ServedModel",
+    "Team",
+    "User",
+    "Worker",
+]

@@ -1,0 +1,256 @@
+"""The fleet as rows: served models, the workers that serve them, and join tokens."""
+
+import uuid
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+from typing import Self
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils.timezone import now
+
+from controller.identity import encryption, secrets
+from controller.models.revision import Revision
+
+
+class ServedModel(models.Model):
+    """An LLM that callers ask for by name; it outlives the workers that serve it."""
+
+    class Policy(models.TextChoices):
+        DEFAULT = "", "Default"
+        LOTTERY = "lottery", "Lottery (by weight)"
+        SHORTEST_QUEUE = "shortest_queue", "Shortest queue"
+
+    name = models.CharField(max_length=200, unique=True)
+    description = models.TextField(blank=True)
+    policy = models.CharField(
+        max_length=30,
+        choices=Policy,
+        default=Policy.DEFAULT,
+        blank=True,
+        help_text="How a worker is chosen; default: DISPATCH_POLICY.",
+    )
+    is_enabled = models.BooleanField("enabled", default=True)
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "model"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelAlias(models.Model):
+    """Another name for a served model."""
+
+    name = models.CharField(max_length=200, unique=True)
+    served_model = models.ForeignKey(
+        ServedModel, models.CASCADE, related_name="aliases"
+    )
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "alias"
+        verbose_name_plural = "aliases"
+
+    def __str__(self) -> str:
+        return f"{self.name} → {self.served_model}"
+
+
+class JoinTokenQuerySet(models.QuerySet["JoinToken"]):
+    def usable(self) -> Self:
+        """Tokens that a worker could join with now."""
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=now())
+        unspent = Q(is_reusable=True) | Q(used_at=None)
+        return self.filter(unexpired, unspent, revoked_at=None)
+
+
+class JoinToken(models.Model):
+    """An operator's permission for a worker to join; only its digest is kept."""
+
+    prefix = models.CharField(max_length=30, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    note = models.CharField(max_length=200, blank=True)
+    is_reusable = models.BooleanField("reusable", default=False)
+    is_keyless = models.BooleanField(
+        "keyless",
+        default=False,
+        help_text="Its worker's engine may answer without a key. Bind it to networks.",
+    )
+    # Networks in CIDR notation that the worker's address must lie in; empty: any allowed.
+    networks = models.JSONField(default=list, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    used_at = models.DateTimeField(null=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    objects = JoinTokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+    @classmethod
+    def issue(cls, **fields: object) -> "tuple[JoinToken, str]":
+        """(the stored token, its secret). The secret is nowhere else: show it now."""
+        secret = secrets.make_secret(secrets.JOIN_TOKEN)
+        token = cls.objects.create(
+            prefix=secrets.shown_part(secret), digest=secrets.digest(secret), **fields
+        )
+        return token, secret
+
+    def spend(self) -> bool:
+        """Whether this call may use the token: of two at once on a one-time token,
+        exactly one may. One UPDATE."""
+        usable = type(self).objects.usable().filter(pk=self.pk)
+        return bool(usable.update(used_at=now()))
+
+    def revoke(self) -> None:
+        self.revoked_at = now()
+        self.save(update_fields=["revoked_at"])
+
+    def allows(self, address: str) -> bool:
+        """Whether a worker at this resolved address may join with the token."""
+        if not self.networks:
+            return True
+        return any(ip_address(address) in ip_network(net) for net in self.networks)
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def registered(self) -> Self:
+        """Workers that have not left, live or not."""
+        return self.filter(left_at=None)
+
+    def live(self) -> Self:
+        """Registered workers heard from within HEARTBEAT_EXPIRY."""
+        return self.registered().filter(
+            last_heartbeat_at__gt=now() - settings.HEARTBEAT_EXPIRY
+        )
+
+    def change(self, **fields: object) -> int:
+        """How many rows were changed; every web process learns of it."""
+        with transaction.atomic():
+            num_changed = self.update(**fields)
+            Revision.bump("fleet")
+        return num_changed
+
+
+class Worker(models.Model):
+    """A process serving models: where it is, what it can take, and how it fares.
+
+    What the operator decides (`is_enabled`, `drain_wished`, `weight`) and what the
+    system writes are apart; numbers of load are those of the last written heartbeat.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    address = models.CharField(max_length=500)
+    # The relay connects here: a name is resolved once, at the join.
+    resolved_ip = models.GenericIPAddressField(unpack_ipv4=True)
+    credential_digest = models.CharField(max_length=64, unique=True, editable=False)
+    encrypted_engine_key = models.TextField(blank=True, editable=False)
+    join_token = models.ForeignKey(
+        JoinToken, models.SET_NULL, null=True, related_name="workers"
+    )
+    served_models = models.ManyToManyField(
+        ServedModel, through="Placement", related_name="workers"
+    )
+
+    engine = models.CharField(max_length=50)
+    engine_version = models.CharField(max_length=50, blank=True)
+    start_id = models.CharField(max_length=64)
+    is_keyless = models.BooleanField("keyless", default=False)
+    is_exclusive = models.BooleanField("exclusive", default=False)
+    can_continue = models.BooleanField(default=False)
+    max_concurrency = models.PositiveIntegerField()
+    kv_cache_tokens = models.PositiveBigIntegerField(null=True)
+    labels = models.JSONField(default=dict, blank=True)
+    extra_body = models.JSONField(default=dict, blank=True)
+    extra_headers = models.JSONField(default=dict, blank=True)
+
+    weight = models.FloatField(default=1.0)
+    is_enabled = models.BooleanField("enabled", default=True)
+    drain_wished = models.BooleanField("drain", default=False)
+
+    state = models.CharField(max_length=20, default="ready", editable=False)
+    running = models.PositiveIntegerField(default=0, editable=False)
+    waiting = models.PositiveIntegerField(default=0, editable=False)
+    kv_cache_usage = models.FloatField(null=True, editable=False)
+    prefix_cache_queries_total = models.PositiveBigIntegerField(
+        null=True, editable=False
+    )
+    prefix_cache_hits_total = models.PositiveBigIntegerField(null=True, editable=False)
+    prompt_tokens_total = models.PositiveBigIntegerField(null=True, editable=False)
+    generation_tokens_total = models.PositiveBigIntegerField(null=True, editable=False)
+    loading_progress = models.FloatField(null=True, editable=False)
+    num_restarts = models.PositiveIntegerField(default=0, editable=False)
+
+    joined_at = models.DateTimeField(default=now, editable=False)
+    last_heartbeat_at = models.DateTimeField(default=now, editable=False)
+    # Set when silence was noticed, cleared by the next heartbeat: a web process that
+    # starts later must not take a long-dead worker for one it has not heard yet.
+    expired_at = models.DateTimeField(null=True, editable=False)
+    left_at = models.DateTimeField(null=True, editable=False)
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["address"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["address"],
+                condition=Q(left_at=None),
+                name="one_registered_worker_per_address",
+            ),
+            models.CheckConstraint(condition=Q(weight__gt=0), name="weight_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def engine_key(self) -> str:
+        return encryption.decrypt(self.encrypted_engine_key)
+
+    @engine_key.setter
+    def engine_key(self, key: str) -> None:
+        self.encrypted_engine_key = encryption.encrypt(key)
+
+    @property
+    def silence(self) -> timedelta:
+        """How long ago the last heartbeat was."""
+        return now() - self.last_heartbeat_at
+
+    @property
+    def is_live(self) -> bool:
+        return self.left_at is None and self.silence < settings.HEARTBEAT_EXPIRY
+
+
+class Placement(models.Model):
+    """A served model on a worker, as that worker's engine serves it."""
+
+    worker = models.ForeignKey(Worker, models.CASCADE, related_name="placements")
+    served_model = models.ForeignKey(
+        ServedModel, models.CASCADE, related_name="placements"
+    )
+    tasks = models.JSONField(default=list)
+    modalities = models.JSONField(default=list)
+    context_length = models.PositiveIntegerField()
+    parent = models.CharField(max_length=200, blank=True)
+    upstream_model = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["worker", "served_model"], name="one_placement_each"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.served_model} on {self.worker}"

@@ -1,0 +1,81 @@
+"""The ledger: one row for each request, whatever face it came through."""
+
+from django.conf import settings
+from django.db import models
+from django.utils.timezone import now
+
+
+class LedgerEntry(models.Model):
+    """What one request was, cost and ended with. Written in batches, never changed.
+
+    Foreign keys carry no database constraint: a row outlives its user, key and worker,
+    and is written by a batch that must not fail because one of them went a moment ago.
+    """
+
+    class Face(models.TextChoices):
+        API = "api"
+        CHAT = "chat"
+        BATCH = "batch"
+        PROBE = "probe"
+
+    request_id = models.CharField(max_length=64, unique=True)
+    client_request_id = models.CharField(max_length=200, blank=True)
+    face = models.CharField(max_length=10, choices=Face)
+    endpoint = models.CharField(max_length=100)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        related_name="+",
+    )
+    key = models.ForeignKey(
+        "controller.ApiKey",
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        related_name="+",
+    )
+    team = models.ForeignKey(
+        "controller.Team",
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        related_name="+",
+    )
+    model = models.CharField(max_length=200)
+    worker = models.ForeignKey(
+        "controller.Worker",
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        related_name="+",
+    )
+    stream = models.BooleanField(default=False)
+    status = models.PositiveSmallIntegerField()
+    error_code = models.CharField(max_length=50, blank=True)
+    finish_reason = models.CharField(max_length=30, blank=True)
+    prompt_tokens = models.PositiveIntegerField(default=0)
+    cached_tokens = models.PositiveIntegerField(default=0)
+    completion_tokens = models.PositiveIntegerField(default=0)
+    # The engine never said how many tokens (a stream was cut): ours is a count.
+    tokens_estimated = models.BooleanField(default=False)
+    num_retries = models.PositiveSmallIntegerField(default=0)
+    ttft_seconds = models.FloatField(null=True)
+    duration_seconds = models.FloatField()
+    overhead_seconds = models.FloatField()
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        verbose_name = "ledger entry"
+        verbose_name_plural = "ledger"
+        ordering = ["-id"]
+        indexes = [
+            # retention deletes by age; the admin filters by day
+            models.Index(fields=["created_at"], name="ledger_by_age"),
+            # a user's own usage page
+            models.Index(fields=["user", "created_at"], name="ledger_by_user"),
+        ]
+
+    def __str__(self) -> str:
+        return self.request_id

@@ -1,0 +1,31 @@
+"""A request as the relay takes it: checked by an edge, the same for every face."""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from workers.protocol import Task
+
+
+def make_request_id() -> str:
+    """A new id, 24 hexadecimal digits, borne by the answer, the ledger and the engine."""
+    return secrets.token_hex(12)
+
+
+@dataclass(slots=True, kw_only=True)
+class InferenceRequest:
+    """What to ask of which model. `body` is the relay's to change and re-encode."""
+
+    endpoint: str
+    """The engine's path, such as `/v1/chat/completions`."""
+    task: Task
+    model: str
+    """The name that the client asked for: a served model's or an alias."""
+    body: dict[str, Any]
+    stream: bool = False
+    show_usage: bool = False
+    """The client of a stream asked to see the usage event."""
+    request_id: str = field(default_factory=make_request_id)
+    client_request_id: str = ""
+    arrived_at: float = field(default_factory=time.perf_counter)

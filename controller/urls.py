@@ -1,0 +1,6 @@
+"""Addresses under `/controller/`: the workers' REST contract and the operators' lists."""
+
+from django.urls import URLPattern, URLResolver
+
+app_name = "controller"
+urlpatterns: list[URLPattern | URLResolver] = []
