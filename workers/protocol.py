@@ -78,8 +78,8 @@ class ModelOffer(Struct, kw_only=True, frozen=True):
 
     name: ModelName
     aliases: list[ModelName] = []
-    tasks: list[Task] = [Task.CHAT, Task.COMPLETIONS]
-    modalities: list[str] = ["text"]
+    tasks: list[Task] = field(default_factory=lambda: [Task.CHAT, Task.COMPLETIONS])
+    modalities: list[str] = field(default_factory=lambda: ["text"])
     context_length: PositiveInt
     """Prompt and completion together, in tokens, as the engine reports it."""
     parent: str | None = None
