@@ -1,4 +1,4 @@
-"""Addresses under `/controller/`: the workers' REST contract and the operators' lists."""
+"""Addresses under `/controller/`: the workers' contract and the operators' lists."""
 
 from django.urls import URLPattern, URLResolver
 

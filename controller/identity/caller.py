@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A credential, resolved: made once at the edge, the same for key, session, batch."""
+    """A credential, resolved: made once at the edge, whatever it was."""
 
     face: str
     """One of `LedgerEntry.Face`."""

@@ -79,7 +79,7 @@ class JoinToken(models.Model):
         default=False,
         help_text="Its worker's engine may answer without a key. Bind it to networks.",
     )
-    # Networks in CIDR notation that the worker's address must lie in; empty: any allowed.
+    # Networks in CIDR notation that the worker must live in; empty: any allowed one.
     networks = models.JSONField(default=list, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"

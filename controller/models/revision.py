@@ -1,4 +1,4 @@
-"""The change channel: what web processes look at to learn of other processes' writes."""
+"""The change channel: how web processes learn of others' writes."""
 
 from datetime import datetime, timedelta
 

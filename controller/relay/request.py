@@ -9,7 +9,7 @@ from workers.protocol import Task
 
 
 def make_request_id() -> str:
-    """A new id, 24 hexadecimal digits, borne by the answer, the ledger and the engine."""
+    """24 hexadecimal digits: the id in the answer, the ledger and the engine."""
     return secrets.token_hex(12)
 
 

@@ -1,0 +1,65 @@
+"""Heartbeats between memory and rows: one statement a second, whatever their number."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.utils.timezone import now
+
+from controller.models import Worker
+from workers.protocol import Heartbeat
+
+WRITTEN = [
+    "last_heartbeat_at",
+    "expired_at",
+    "state",
+    "running",
+    "waiting",
+    "kv_cache_usage",
+    "prefix_cache_queries_total",
+    "prefix_cache_hits_total",
+    "prompt_tokens_total",
+    "generation_tokens_total",
+    "loading_progress",
+    "num_restarts",
+]
+
+
+def write_heartbeats(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
+    """Write the latest heartbeat of each worker. One statement, none for an empty one."""
+    rows = []
+    for worker_id, (heard_at, heartbeat) in heard.items():
+        row = Worker(id=worker_id, last_heartbeat_at=heard_at, expired_at=None)
+        for name in WRITTEN[2:]:
+            setattr(row, name, getattr(heartbeat, name))
+        rows.append(row)
+    if rows:
+        Worker.objects.bulk_update(rows, WRITTEN)
+
+
+def mark_expired(silent: list[UUID]) -> int:
+    """Mark those of the silent workers whose rows say so too; how many were marked.
+
+    Another web process may have heard a worker that this one did not.
+    """
+    if not silent:
+        return 0
+    cutoff = now() - settings.HEARTBEAT_EXPIRY
+    return (
+        Worker.objects.registered()
+        .filter(pk__in=silent, last_heartbeat_at__lt=cutoff, expired_at=None)
+        .update(expired_at=now())
+    )
+
+
+def read_heartbeats() -> list[tuple[UUID, timedelta, int]]:
+    """(worker, time since its last heartbeat, requests on it) of all registered."""
+    right_now = now()
+    rows = Worker.objects.registered().values_list(
+        "id", "last_heartbeat_at", "running", "waiting"
+    )
+    return [
+        (worker_id, right_now - heard_at, running + waiting)
+        for worker_id, heard_at, running, waiting in rows
+    ]

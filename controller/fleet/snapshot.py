@@ -1,0 +1,165 @@
+"""The fleet as rows had it at one moment: immutable, shared by all requests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from controller.models import ModelAlias, Placement, ServedModel, Worker
+from controller.relay.client import Target
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementView:
+    """How one worker serves one model."""
+
+    upstream_model: str
+    tasks: frozenset[str]
+    modalities: tuple[str, ...]
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkerView:
+    """A registered worker, ready to be connected to."""
+
+    id: UUID
+    address: str
+    target: Target
+    engine: str
+    engine_key: str = field(repr=False)
+    credential_digest: str = field(repr=False)
+    weight: float
+    max_concurrency: int
+    is_enabled: bool
+    drain_wished: bool
+    can_continue: bool
+    extra_body: Mapping[str, Any]
+    extra_headers: Mapping[str, str]
+    placements: Mapping[str, PlacementView]
+    start_id: str
+    state: str
+    last_heartbeat_at: datetime
+    expired_at: datetime | None
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelView:
+    """A served model and all registered workers that serve it, live or not."""
+
+    name: str
+    aliases: tuple[str, ...]
+    description: str
+    policy: str
+    created_at: datetime
+    workers: tuple[WorkerView, ...]
+    tasks: frozenset[str]
+    context_length: int
+    """The longest that any of its workers takes; 0 without workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Models by every name they go by, and workers by id."""
+
+    models: Mapping[str, ModelView] = MappingProxyType({})
+    workers: Mapping[UUID, WorkerView] = MappingProxyType({})
+
+    @property
+    def listed(self) -> list[ModelView]:
+        """Each model once, by name."""
+        once = {model.name: model for model in self.models.values()}
+        return [once[name] for name in sorted(once)]
+
+
+def load_snapshot() -> Snapshot:
+    """The fleet as it stands in the database. Four queries, whatever its size."""
+    placements: dict[UUID, dict[str, PlacementView]] = {}
+    for row in Placement.objects.filter(worker__left_at=None).select_related(
+        "served_model"
+    ):
+        placements.setdefault(row.worker_id, {})[row.served_model.name] = (
+            _placement_view(row)
+        )
+    workers = {
+        worker.id: _worker_view(worker, placements.get(worker.id, {}))
+        for worker in Worker.objects.registered()
+    }
+    aliases: dict[int, list[str]] = {}
+    for alias in ModelAlias.objects.all():
+        aliases.setdefault(alias.served_model_id, []).append(alias.name)
+    serving: dict[str, list[WorkerView]] = {}
+    for worker_view in workers.values():
+        for name in worker_view.placements:
+            serving.setdefault(name, []).append(worker_view)
+    models: dict[str, ModelView] = {}
+    for served in ServedModel.objects.filter(is_enabled=True):
+        view = _model_view(
+            served, aliases.get(served.id, []), serving.get(served.name, [])
+        )
+        for name in (view.name, *view.aliases):
+            models[name] = view
+    return Snapshot(models=models, workers=workers)
+
+
+def _placement_view(row: Placement) -> PlacementView:
+    return PlacementView(
+        upstream_model=row.upstream_model or row.served_model.name,
+        tasks=frozenset(row.tasks),
+        modalities=tuple(row.modalities),
+        context_length=row.context_length,
+    )
+
+
+def _worker_view(worker: Worker, placements: dict[str, PlacementView]) -> WorkerView:
+    parts = urlsplit(worker.address)
+    tls = parts.scheme == "https"
+    target = Target(
+        ip=worker.resolved_ip,
+        port=parts.port or (443 if tls else 80),
+        host=parts.netloc,
+        tls_name=(parts.hostname or "") if tls else "",
+    )
+    return WorkerView(
+        id=worker.id,
+        address=worker.address,
+        target=target,
+        engine=worker.engine,
+        engine_key=worker.engine_key,
+        credential_digest=worker.credential_digest,
+        weight=worker.weight,
+        max_concurrency=worker.max_concurrency,
+        is_enabled=worker.is_enabled,
+        drain_wished=worker.drain_wished,
+        can_continue=worker.can_continue,
+        extra_body=worker.extra_body,
+        extra_headers=worker.extra_headers,
+        placements=placements,
+        start_id=worker.start_id,
+        state=worker.state,
+        last_heartbeat_at=worker.last_heartbeat_at,
+        expired_at=worker.expired_at,
+        running=worker.running,
+        waiting=worker.waiting,
+    )
+
+
+def _model_view(
+    served: ServedModel, aliases: list[str], workers: list[WorkerView]
+) -> ModelView:
+    placements = [worker.placements[served.name] for worker in workers]
+    return ModelView(
+        name=served.name,
+        aliases=tuple(sorted(aliases)),
+        description=served.description,
+        policy=served.policy,
+        created_at=served.created_at,
+        workers=tuple(workers),
+        tasks=frozenset().union(*(placement.tasks for placement in placements)),
+        context_length=max((p.context_length for p in placements), default=0),
+    )
