@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self.parser = httptools.HttpRequestParser(self)
         self._expect_request()
 
     def data_received(self, data: bytes) -> None:
@@ -95,7 +96,6 @@ class Connection(asyncio.Protocol):
             self._begin(self.server.refusal(refused))
 
     def _expect_request(self) -> None:
-        self.parser = httptools.HttpRequestParser(self)
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""

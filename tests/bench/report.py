@@ -1,0 +1,179 @@
+"""The benchmark's findings as Markdown, printed and kept in `docs/performance.md`."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench.product import ROOT
+from tests.bench.rounds import Finding
+
+DOCUMENT = ROOT / "docs" / "performance.md"
+BEGIN = "<!-- measured: begin -->"
+END = "<!-- measured: end -->"
+
+# What one core is to do, with key check and ledger on.
+AIM_CPU_US = {"json": 400.0, "burst": 500.0}
+AIM_SHARE_OF_PACE = 0.99
+AIM_BEHIND_MS = 100.0
+
+
+def report(findings: Sequence[Finding], peak_rss_bytes: int, command: str) -> str:
+    """Return the measured section: where and how, the tables, the aims, errors."""
+    closed = [finding for finding in findings if finding.shape != "paced"]
+    paced = [finding for finding in findings if finding.shape == "paced"]
+    parts = [f"{machine_line()}  \nCommand: `{command}`"]
+    if closed:
+        parts.append(_table(_CLOSED_COLUMNS, map(_closed_row, closed)))
+    if paced:
+        parts.append(_table(_PACED_COLUMNS, map(_paced_row, paced)))
+    parts.append(
+        f"Peak memory of the product over the whole run: {peak_rss_bytes / 2**20:.0f} "
+        "MiB (sum of its processes' `VmHWM`)."
+    )
+    parts.append(_table(("aim", "measured", "met"), map(_aim_row, findings)))
+    errors = error_lines(findings)
+    parts.append("\n".join(errors) if errors else "No request failed.")
+    return "\n\n".join(parts) + "\n"
+
+
+def error_lines(findings: Iterable[Finding]) -> list[str]:
+    """Return a line for each side of a finding that saw failed requests."""
+    return [
+        f"- **{finding.shape}, {finding.connections} connections, {side}:** "
+        + ", ".join(f"{count} x {kind}" for kind, count in sorted(errors.items()))
+        for finding in findings
+        for side, errors in (
+            ("direct", finding.direct.errors),
+            ("product", finding.product.errors),
+        )
+        if errors
+    ]
+
+
+def write_measured(text: str, document: Path = DOCUMENT) -> None:
+    """Replace what stands between the markers of `document`.
+
+    Raises ValueError if a marker is missing.
+    """
+    before, begin, rest = document.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{document} has no {BEGIN} ... {END} to write between.")
+    document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+
+
+def machine_line() -> str:
+    """Return date, commit, CPU, cores and Python of this run."""
+    revision = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    cores = len(os.sched_getaffinity(0))
+    day = f"{datetime.now(UTC):%d %B %Y}".lstrip("0")
+    return (
+        f"Measured on {day} at commit {revision or 'unknown'}: {_cpu_model()}, "
+        f"{cores} core(s), {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}."
+    )
+
+
+_CLOSED_COLUMNS = (
+    "shape",
+    "connections",
+    "direct req/s",
+    "product req/s",
+    "p50 / p99 ms",
+    "added p50 ms",
+    "TTFT p50 / p99 ms",
+    "CPU us/request",
+    "CPU us/event",
+    "cores busy",
+)
+
+_PACED_COLUMNS = (
+    "streams",
+    "events/s direct",
+    "events/s product",
+    "behind p50 / max ms, direct",
+    "behind p50 / max ms, product",
+    "gap p99 ms, direct / product",
+    "TTFT p50 / p99 ms",
+    "CPU us/event",
+    "cores busy",
+)
+
+
+def _closed_row(finding: Finding) -> tuple[str, ...]:
+    direct, product = finding.direct, finding.product
+    is_stream = finding.shape != "json"
+    return (
+        finding.shape,
+        str(finding.connections),
+        f"{direct.requests_per_second:,.0f}",
+        f"{product.requests_per_second:,.0f}",
+        _pair(product.latency_p50_ms, product.latency_p99_ms),
+        f"{finding.added_p50_ms:.2f}",
+        _pair(product.ttft_p50_ms, product.ttft_p99_ms) if is_stream else "",
+        f"{finding.cpu_us_per_request:.0f}",
+        f"{finding.cpu_us_per_event:.1f}" if is_stream else "",
+        f"{finding.cores_busy:.2f}",
+    )
+
+
+def _paced_row(finding: Finding) -> tuple[str, ...]:
+    direct, product = finding.direct, finding.product
+    return (
+        str(finding.connections),
+        f"{direct.events_per_second:,.0f}",
+        f"{product.events_per_second:,.0f}",
+        _pair(direct.behind_p50_ms, direct.behind_max_ms),
+        _pair(product.behind_p50_ms, product.behind_max_ms),
+        _pair(direct.gap_p99_ms, product.gap_p99_ms),
+        _pair(product.ttft_p50_ms, product.ttft_p99_ms),
+        f"{finding.cpu_us_per_event:.1f}",
+        f"{finding.cores_busy:.2f}",
+    )
+
+
+def _aim_row(finding: Finding) -> tuple[str, ...]:
+    product = finding.product
+    place = f"{finding.shape}, {finding.connections} connections"
+    if finding.shape == "paced":
+        share = finding.share_of_pace
+        is_met = share >= AIM_SHARE_OF_PACE and product.behind_max_ms <= AIM_BEHIND_MS
+        aim = f"{AIM_SHARE_OF_PACE:.0%} of the pace, at most {AIM_BEHIND_MS:.0f} ms"
+        measured = f"{share:.1%}, {product.behind_max_ms:.0f} ms"
+        return f"{place}: {aim} behind", measured, _yes(is_met)
+    aim_us = AIM_CPU_US[finding.shape]
+    measured_us = finding.cpu_us_per_request
+    return (
+        f"{place}: {aim_us:.0f} us CPU per request",
+        f"{measured_us:.0f} us",
+        _yes(measured_us <= aim_us),
+    )
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _pair(first: float, second: float) -> str:
+    return f"{first:.2f} / {second:.2f}"
+
+
+def _yes(is_so: bool) -> str:
+    return "yes" if is_so else "**no**"
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
