@@ -70,14 +70,23 @@ def test_continuous_usage_counts_up_with_the_tokens(engine):
     assert [each.usage.completion_tokens for each in chunks] == [0, 1, 2, 3, 3, 3]
 
 
-def test_a_prompt_beyond_the_context_is_refused_in_vllms_words(engine):
+@pytest.mark.parametrize(
+    ("prompt", "contents"),
+    [
+        ("word " * 101, "at least 101 input tokens, which exceeds this limit"),
+        ("w" * 3201, "3201 characters (more than 3200 characters, which is the upper"),
+    ],
+)
+def test_a_prompt_beyond_the_context_is_refused_in_vllms_words(
+    engine, prompt, contents
+):
     with client_of(engine) as client, pytest.raises(openai.BadRequestError) as refusal:
-        ask(client, "word " * 101)
+        ask(client, prompt)
 
     assert refusal.value.body["code"] == 400
     assert refusal.value.body["message"].startswith(
         "This model's maximum context length is 100 tokens. However, your prompt "
-        "contains 101 input tokens"
+        f"contains {contents}"
     )
 
 

@@ -15,6 +15,7 @@ import msgspec
 from tests.mock_engine.behaviour import Behaviour
 
 LAST_CHUNK = b"0\r\n\r\n"
+MAX_CHARS_PER_TOKEN = 32  # what a tokenizer's longest token would have
 _PLACEHOLDER = "~"  # as many as the id has characters: lengths then need no correction
 
 
@@ -125,24 +126,39 @@ def error_body(message: str, status: int, param: str | None = None) -> bytes:
     return msgspec.json.encode({"error": error})
 
 
-def context_length_body(context_length: int, prompt_tokens: int) -> bytes:
-    """Return vLLM's refusal of a prompt longer than the context, word for word."""
+def context_length_body(context_length: int) -> bytes:
+    """Return vLLM's refusal of a prompt longer than the context, word for word.
+
+    It stops tokenizing one token beyond the context, so it never knows the length.
+    """
     message = (
         f"This model's maximum context length is {context_length} tokens. "
-        f"However, your prompt contains {prompt_tokens} input tokens, which exceeds "
-        "this limit even without any output tokens. "
+        f"However, your prompt contains at least {context_length + 1} input tokens, "
+        "which exceeds this limit even without any output tokens. "
         "Please reduce the length of the input prompt."
     )
     return error_body(message, 400, "input_tokens")
 
 
-def max_tokens_body(context_length: int, max_tokens: int) -> bytes:
+def prompt_characters_body(context_length: int, characters: int) -> bytes:
+    """Return vLLM's refusal of a text too long to be tokenized at all."""
+    message = (
+        f"This model's maximum context length is {context_length} tokens. "
+        f"However, your prompt contains {characters} characters (more than "
+        f"{context_length * MAX_CHARS_PER_TOKEN} characters, which is the upper bound "
+        f"for {context_length} input tokens). "
+        "Please reduce the length of the input prompt."
+    )
+    return error_body(message, 400, "input_text")
+
+
+def max_tokens_body(context_length: int, field: str, asked: int) -> bytes:
     """Return vLLM's refusal of a `max_tokens` that no prompt leaves room for."""
     message = (
-        f"max_tokens={max_tokens} cannot be greater than "
+        f"{field}={asked} cannot be greater than "
         f"max_model_len={context_length}. Please request fewer output tokens."
     )
-    return error_body(message, 400, "max_tokens")
+    return error_body(message, 400, field)
 
 
 def missing_model_body(model: str) -> bytes:

@@ -126,6 +126,7 @@ class MockEngineServer:
             raise RefusedError(400, answers.error_body(str(exc), 400)) from exc
         prompt_tokens = len(prompt.split())
         self.journal.start(record, prompt_tokens)
+        self._check_prompt(body.model, len(prompt), prompt_tokens)
         limit = self._token_limit(body, prompt_tokens)
         if behaviour.status != 200:
             message = f"The mock engine was asked for status {behaviour.status}."
@@ -150,21 +151,28 @@ class MockEngineServer:
             return self._stream(wanted, behaviour)
         return self._not_streamed(wanted, behaviour)
 
+    def _check_prompt(self, model: str, characters: int, tokens: int) -> None:
+        """Raise RefusedError as vLLM does for a wrong model or too long a prompt."""
+        context_length = self.config.context_length
+        if model not in self.config.models:
+            raise RefusedError(404, answers.missing_model_body(model))
+        if characters > context_length * answers.MAX_CHARS_PER_TOKEN:
+            body = answers.prompt_characters_body(context_length, characters)
+            raise RefusedError(400, body)
+        if tokens > context_length:
+            raise RefusedError(400, answers.context_length_body(context_length))
+
     def _token_limit(self, body: _Body, prompt_tokens: int) -> int:
         """Return how long the answer may be; raise RefusedError as vLLM does."""
-        config = self.config
-        if body.model not in config.models:
-            raise RefusedError(404, answers.missing_model_body(body.model))
-        asked = body.max_completion_tokens or body.max_tokens
-        if asked is not None and asked > config.context_length:
+        context_length = self.config.context_length
+        asked, field = body.max_tokens, "max_tokens"
+        if body.max_completion_tokens is not None:
+            asked, field = body.max_completion_tokens, "max_completion_tokens"
+        if asked is not None and asked > context_length:
             raise RefusedError(
-                400, answers.max_tokens_body(config.context_length, asked)
+                400, answers.max_tokens_body(context_length, field, asked)
             )
-        if prompt_tokens > config.context_length:
-            raise RefusedError(
-                400, answers.context_length_body(config.context_length, prompt_tokens)
-            )
-        room = config.context_length - prompt_tokens
+        room = context_length - prompt_tokens
         return room if asked is None else min(asked, room)
 
     def _not_streamed(self, wanted: answers.Wanted, behaviour: Behaviour) -> Reply:
