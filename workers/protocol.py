@@ -5,9 +5,9 @@ All control calls are JSON over HTTP under `/controller/`:
 | call | credential (`Authorization: Bearer`) | body | answer |
 | --- | --- | --- | --- |
 | `POST /controller/workers/` | join token | `JoinRequest` | 201 `JoinAnswer` |
-| `POST /controller/workers/` with `worker_id` | worker credential | `JoinRequest` | 200 `JoinAnswer` |
-| `POST /controller/workers/{id}/heartbeat/` | worker credential | `Heartbeat` | 200 `HeartbeatAnswer` |
-| `DELETE /controller/workers/{id}/` | worker credential | none | 204 |
+| the same, with `worker_id` | worker credential | `JoinRequest` | 200 `JoinAnswer` |
+| `POST .../{id}/heartbeat/` | worker credential | `Heartbeat` | `HeartbeatAnswer` |
+| `DELETE .../{id}/` | worker credential | none | 204 |
 
 A refusal is a 4xx whose body is `Refusal`; its `error.code` is one of `RefusalCode`.
 A worker that is answered 401 or 404 to a heartbeat forgets nothing: it joins again,
@@ -57,10 +57,10 @@ class RefusalCode(StrEnum):
 
     BAD_REQUEST = "bad_request"
     PROTOCOL_MISMATCH = "protocol_mismatch"
-    TOKEN_MISSING = "join_token_missing"
-    TOKEN_INVALID = "join_token_invalid"
-    TOKEN_USED = "join_token_used"
-    TOKEN_EXPIRED = "join_token_expired"
+    TOKEN_MISSING = "join_token_missing"  # noqa: S105  (a code)
+    TOKEN_INVALID = "join_token_invalid"  # noqa: S105  (a code)
+    TOKEN_USED = "join_token_used"  # noqa: S105  (a code)
+    TOKEN_EXPIRED = "join_token_expired"  # noqa: S105  (a code)
     WORKER_UNKNOWN = "worker_unknown"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     ADDRESS_UNRESOLVABLE = "address_unresolvable"
@@ -102,11 +102,11 @@ class JoinRequest(Struct, kw_only=True, frozen=True):
     worker_id: str | None = None
     """Set by a worker that was here before; the bearer is then its own credential."""
     address: Annotated[str, Meta(max_length=500)]
-    """`http://host:port` or `https://host:port`, as the controller reaches the engine."""
+    """`http://host:port` or `https://...`, as the controller reaches the engine."""
     engine: Annotated[str, Meta(max_length=50)]
     engine_version: Annotated[str, Meta(max_length=50)] = ""
     start_id: Annotated[str, Meta(max_length=64)]
-    """New at every start of the engine: lifetime counters begin again from 0 with it."""
+    """New at every start of the engine, with which lifetime counters begin from 0."""
     models: Annotated[list[ModelOffer], Meta(min_length=1, max_length=256)]
     capacity: Capacity
     weight: Annotated[float, Meta(gt=0.0, le=1000.0)] = 1.0
@@ -116,7 +116,7 @@ class JoinRequest(Struct, kw_only=True, frozen=True):
     exclusive: bool = False
     """No other worker may serve these model names while this one is registered."""
     can_continue: bool = False
-    """The engine goes on from a partial assistant message (`continue_final_message`)."""
+    """It goes on from a partial assistant message (`continue_final_message`)."""
     extra_body: dict[str, Any] = {}
     extra_headers: dict[str, str] = {}
 

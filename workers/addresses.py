@@ -1,0 +1,145 @@
+"""Addresses and ports: what people type made whole, and the rest worked out.
+
+A wrong worker address was the commonest trouble of people who ran the seed system, so
+a worker finds its own: the local end of the route to its controller.
+"""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from workers.errors import BadAddress, PortTaken
+
+DEFAULT_PORT = 21002
+NUM_PORTS_TRIED = 200
+
+
+def with_scheme(address: str) -> str:
+    """Return `address` as a URL without a trailing slash; no scheme means http."""
+    address = address.strip().rstrip("/")
+    if "://" not in address:
+        address = f"http://{address}"
+    parts = urlsplit(address)
+    try:
+        parts.port  # noqa: B018  (a property that raises on a port out of range)
+    except ValueError as error:
+        raise BadAddress(f"{address!r} has no valid port: {error}.") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadAddress(
+            f"{address!r} is not an address; write it as http://host:port."
+        )
+    return address
+
+
+def worker_address(given: str | None, host: str, port: int, controller: str) -> str:
+    """Return the URL under which the controller is to reach the engine.
+
+    `given` is what the operator typed, if anything: a bare name gets the engine's
+    port. Else it is the bound host, or, where the engine binds to every address, the
+    local address of the route to the controller.
+    """
+    if given:
+        address = with_scheme(given)
+        if "://" not in given and urlsplit(address).port is None:
+            address = f"{address}:{port}"
+        return address
+    if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
+        host = local_address_towards(controller)
+    return f"http://{bracketed(host)}:{port}"
+
+
+def default_host(controller: str | None) -> str:
+    """Return the address to bind to: loopback for a loopback controller, else all."""
+    if controller is None:
+        return "127.0.0.1"
+    local = ipaddress.ip_address(local_address_towards(controller).partition("%")[0])
+    if local.is_loopback:
+        return str(local)
+    return "::" if local.version == 6 else "0.0.0.0"  # noqa: S104  (other machines call)
+
+
+def local_address_towards(controller: str) -> str:
+    """Return this machine's IP address on the route to `controller`.
+
+    A UDP connect chooses the route without sending a packet. Raises `BadAddress` if
+    the name does not resolve or nothing leads there.
+    """
+    parts = urlsplit(controller)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_DGRAM)
+    except socket.gaierror as error:
+        raise BadAddress(
+            f"The controller's name {parts.hostname!r} does not resolve"
+            f" ({error.strerror}). Check --controller-address,"
+            " or give --host and --worker-address."
+        ) from error
+    # `localhost` gives ::1 first on many machines, while servers there listen on IPv4.
+    for family, kind, protocol, _, target in sorted(found, key=lambda info: info[0]):
+        with socket.socket(family, kind, protocol) as probe:
+            try:
+                probe.connect(target)
+            except OSError:
+                continue
+            return str(probe.getsockname()[0])
+    raise BadAddress(
+        f"No route leads to the controller at {controller}."
+        " Check the network, or give --host and --worker-address."
+    )
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def local_url(host: str, port: int) -> str:
+    """Return the URL under which this very machine reaches a server bound to `host`."""
+    wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared)
+    return f"http://{bracketed(wildcards.get(host, host))}:{port}"
+
+
+@dataclass
+class ReservedPort:
+    """A port number that this process keeps for its engine, restarts included.
+
+    TCP alone cannot keep it: the engine must be able to bind it, and vLLM binds with
+    SO_REUSEPORT, so two engines could share one by accident. The UDP port of the same
+    number is exclusive, visible to every user, and free again when we die.
+    """
+
+    number: int
+    holder: socket.socket
+
+    def release(self) -> None:
+        self.holder.close()
+
+
+def reserve_port(host: str, wished: int | None) -> ReservedPort:
+    """Return `wished`, or else the first free port from 21002 on; raises PortTaken."""
+    if wished is not None:
+        reserved = _try_port(host, wished)
+        if reserved is None:
+            raise PortTaken(f"Port {wished} is in use; choose another with --port.")
+        return reserved
+    for number in range(DEFAULT_PORT, DEFAULT_PORT + NUM_PORTS_TRIED):
+        reserved = _try_port(host, number)
+        if reserved is not None:
+            return reserved
+    last = DEFAULT_PORT + NUM_PORTS_TRIED - 1
+    raise PortTaken(f"Ports {DEFAULT_PORT} to {last} are all in use; give --port.")
+
+
+def _try_port(host: str, number: int) -> ReservedPort | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    holder = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        holder.bind((host, number))
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As servers do: connections of an earlier engine in TIME_WAIT do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, number))
+    except OSError:
+        holder.close()
+        return None
+    return ReservedPort(number, holder)

@@ -1,0 +1,215 @@
+"""The agent: a small process that runs an engine and speaks for it to the controller.
+
+It is off the data path (the web process talks to the engine directly) and imports
+neither torch nor an engine, so that it starts at once and stays responsive while
+hundreds of gigabytes load.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+
+from workers.addresses import default_host, local_url, reserve_port, with_scheme
+from workers.config import WorkerConfig, worker_config
+from workers.controller_client import ControllerClient
+from workers.engine_client import EngineClient
+from workers.errors import BadAddress, BadSetting, CannotStart
+from workers.registration import Registration
+from workers.state import StateDir, open_state_dir, slug
+from workers.supervisor import Engine, EngineNeverStarted, EngineSupervisor
+
+logger = logging.getLogger(__name__)
+
+TELL_SECONDS = 5.0
+# Requests may still be under way from web processes that have not heard of the drain.
+QUIET_SECONDS = 1.0
+QUIET_POLL_SECONDS = 0.25
+
+EngineMaker = Callable[[WorkerConfig, str, int, Path], Engine]
+"""From settings, host, port and state folder to the engine that is to listen there."""
+
+
+def run_worker(arguments: argparse.Namespace, make_engine: EngineMaker) -> int:
+    """Be a worker as the command line says; return the exit status."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s agent: %(message)s"
+    )
+    try:
+        return run_agent(worker_config(arguments), make_engine)
+    except CannotStart as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+def run_agent(config: WorkerConfig, make_engine: EngineMaker) -> int:
+    """Run until told to stop; return the exit status, or raise `CannotStart`."""
+    host = config.host or _host_for(config.controller)
+    if config.worker_address:
+        with_scheme(config.worker_address)  # say now what is wrong with it
+    port = reserve_port(host, config.port)
+    default_dir = Path("var/workers") / f"{slug(config.name)}-{port.number}"
+    state_dir = open_state_dir(config.state_dir or default_dir)
+    engine = make_engine(config, host, port.number, state_dir.path)
+    try:
+        agent = Agent(config, engine, state_dir, (host, port.number))
+        return asyncio.run(agent.run())
+    finally:
+        port.release()
+
+
+def _key_in(file: Path) -> str:
+    try:
+        key = file.read_text().strip()
+    except OSError as error:
+        raise BadSetting(f"--api-key-file {file}: {error.strerror}.") from error
+    if not key:
+        raise BadSetting(f"--api-key-file {file} is empty.")
+    return key
+
+
+def _host_for(controller: str | None) -> str:
+    try:
+        return default_host(controller)
+    except BadAddress as error:
+        # Its name may resolve later. Others reach nothing: the engine wants its key.
+        logger.warning("%s Binding to every address.", error)
+        return "0.0.0.0"  # noqa: S104
+
+
+class Agent:
+    """One worker's life, from the start of its engine to its leave."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        engine: Engine,
+        state_dir: StateDir,
+        bound_to: tuple[str, int],
+    ) -> None:
+        self._config = config
+        self._engine = engine
+        self._state_dir = state_dir
+        self._bound_to = bound_to
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        async with aiohttp.ClientSession() as session:
+            client = EngineClient(session, local_url(*self._bound_to), self._key())
+            supervisor = EngineSupervisor(self._config, self._engine, client)
+            registration = self._registration(session, supervisor)
+            self._listen_for_signals(supervisor)
+            running = asyncio.create_task(supervisor.run())
+            known = asyncio.create_task(self._stay_known(registration, supervisor))
+            try:
+                if not await self._stopped_before(running):
+                    return 1
+                await self._drain(supervisor, registration)
+            finally:
+                for task in (known, running):
+                    task.cancel()
+                await asyncio.gather(known, running, return_exceptions=True)
+                if registration is not None:
+                    await registration.leave()
+            return 0
+
+    def _key(self) -> str:
+        """Return the key that guards the engine, new at each start of the agent."""
+        if self._config.controller is not None:
+            return secrets.token_urlsafe(32)
+        if self._config.api_key_file is not None:
+            return _key_in(self._config.api_key_file)
+        key = secrets.token_urlsafe(32)
+        file = self._state_dir.write_engine_key(key)
+        logger.info("The engine's API key is in %s.", file)
+        return key
+
+    def _registration(
+        self, session: aiohttp.ClientSession, supervisor: EngineSupervisor
+    ) -> Registration | None:
+        controller = self._config.controller
+        if controller is None:
+            return None
+        return Registration(
+            self._config,
+            controller,
+            ControllerClient(session, controller),
+            supervisor,
+            self._state_dir,
+            self._bound_to,
+            on_stop=self._stop.set,
+        )
+
+    async def _stay_known(
+        self, registration: Registration | None, supervisor: EngineSupervisor
+    ) -> None:
+        if registration is not None:
+            await registration.run()
+        else:
+            await supervisor.ready()
+            logger.info(
+                "Serving at %s/v1, without a controller.", supervisor.client.url
+            )
+
+    def _listen_for_signals(self, supervisor: EngineSupervisor) -> None:
+        def on_signal(number: int) -> None:
+            if self._stop.is_set():
+                logger.warning("A second signal: ending at once.")
+                supervisor.kill()
+                os._exit(128 + number)
+            logger.info("Stopping: finishing what is in flight.")
+            self._stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, on_signal, number)
+
+    async def _stopped_before(self, running: asyncio.Task[None]) -> bool:
+        """Wait for the wish to stop; False if the engine gave up before it came."""
+        stop = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({stop, running}, return_when="FIRST_COMPLETED")
+        if stop.done():
+            return True
+        stop.cancel()
+        try:
+            await running
+        except EngineNeverStarted as error:
+            logger.error("%s", error)
+        return False
+
+    async def _drain(
+        self, supervisor: EngineSupervisor, registration: Registration | None
+    ) -> None:
+        """Take no more work, and wait until what is in flight is done."""
+        if supervisor.current is None:
+            return  # nothing can be in flight
+        if registration is not None and registration.membership is not None:
+            registration.announce_leaving()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(registration.drain_told.wait(), TELL_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.drain_seconds):
+                await self._wait_until_quiet(supervisor)
+                return
+        numbers = await supervisor.numbers()
+        if numbers.running + numbers.waiting:
+            logger.warning(
+                "%d request(s) not finished after %.0f s are cut off.",
+                numbers.running + numbers.waiting,
+                self._config.drain_seconds,
+            )
+
+    async def _wait_until_quiet(self, supervisor: EngineSupervisor) -> None:
+        quiet_polls = 0
+        while quiet_polls * QUIET_POLL_SECONDS < QUIET_SECONDS:
+            numbers = await supervisor.numbers()
+            is_quiet = numbers.running + numbers.waiting == 0
+            quiet_polls = quiet_polls + 1 if is_quiet else 0
+            await asyncio.sleep(QUIET_POLL_SECONDS)

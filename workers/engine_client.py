@@ -1,0 +1,102 @@
+"""What the agent asks of its own engine, over HTTP on this machine."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from workers.metrics_scrape import EngineNumbers, parse_engine_numbers
+
+CALL_TIMEOUT = aiohttp.ClientTimeout(total=5)
+# The first token on a cold GPU can wait for kernels to be compiled.
+PROBE_TIMEOUT = aiohttp.ClientTimeout(total=300)
+
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+
+class EngineSilent(Exception):
+    """The engine gave no answer, or none that makes sense; the message says which."""
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    id: str
+    max_model_len: int
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    data: list[ServedModel]
+
+
+class Version(msgspec.Struct, frozen=True):
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class EngineClient:
+    """Calls to the engine at `url` with its key; raises `EngineSilent`."""
+
+    session: aiohttp.ClientSession
+    url: str
+    key: str
+
+    async def is_healthy(self) -> bool:
+        try:
+            await self._call("GET", "/health")
+        except EngineSilent:
+            return False
+        return True
+
+    async def context_length(self, name: str) -> int:
+        """Return how many tokens fit the model `name`, prompt and completion."""
+        models = _decoded(await self._call("GET", "/v1/models"), ModelList)
+        for model in models.data:
+            if model.id == name:
+                return model.max_model_len
+        served = ", ".join(model.id for model in models.data) or "nothing"
+        raise EngineSilent(f"it serves {served}, not {name}")
+
+    async def version(self) -> str:
+        return _decoded(await self._call("GET", "/version"), Version).version
+
+    async def generate_one_token(self, name: str) -> None:
+        """Prove that the engine can work: loaded is not the same as able."""
+        body = {"model": name, "prompt": "Hello", "max_tokens": 1}
+        await self._call("POST", "/v1/completions", body, PROBE_TIMEOUT)
+
+    async def numbers(self) -> EngineNumbers:
+        page = await self._call("GET", "/metrics")
+        try:
+            return parse_engine_numbers(page.decode())
+        except ValueError as error:
+            raise EngineSilent(f"its metrics cannot be read: {error}") from error
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, object] | None = None,
+        timeout: aiohttp.ClientTimeout = CALL_TIMEOUT,
+    ) -> bytes:
+        try:
+            async with self.session.request(
+                method,
+                self.url + path,
+                json=body,
+                headers={"Authorization": f"Bearer {self.key}"},
+                timeout=timeout,
+            ) as response:
+                answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise EngineSilent(str(error) or type(error).__name__) from error
+        if response.status != 200:
+            raise EngineSilent(f"{path} answered with status {response.status}")
+        return answer
+
+
+def _decoded(answer: bytes, shape: type[Shape]) -> Shape:
+    try:
+        return msgspec.json.decode(answer, type=shape)
+    except msgspec.DecodeError as error:
+        raise EngineSilent(f"its answer cannot be read: {error}") from error

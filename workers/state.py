@@ -1,0 +1,80 @@
+"""What a worker keeps between its runs: its id, its credential, its engine key.
+
+All of it lies in one folder that only its owner may enter.
+"""
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from workers.errors import BadStateDir
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the worker is to one controller."""
+
+    controller: str
+    worker_id: str
+    credential: str
+
+
+@dataclass(frozen=True)
+class StateDir:
+    """The folder of one worker. Create it with `open_state_dir`."""
+
+    path: Path
+
+    def read_identity(self, controller: str) -> Identity | None:
+        """Return who we are to `controller`; None if it never took us.
+
+        A file that was damaged counts as none: the join token brings us back in.
+        """
+        try:
+            identity = msgspec.json.decode(
+                (self.path / "identity.json").read_bytes(), type=Identity
+            )
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        return identity if identity.controller == controller else None
+
+    def write_identity(self, identity: Identity) -> None:
+        self._write("identity.json", msgspec.json.encode(identity))
+
+    def write_engine_key(self, key: str) -> Path:
+        """Keep the key of an engine that runs without a controller; return the file."""
+        return self._write("engine_key", key.encode() + b"\n")
+
+    def _write(self, name: str, content: bytes) -> Path:
+        # A new file renamed over the old one: a full disk never leaves half a
+        # credential. mkstemp makes it readable by its owner alone.
+        handle, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.replace(temporary, self.path / name)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return self.path / name
+
+
+def open_state_dir(path: Path) -> StateDir:
+    """Return the folder at `path`, created and closed to others (0700)."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.chmod(0o700)
+    except OSError as error:
+        raise BadStateDir(
+            f"The state folder {path} cannot be used ({error.strerror});"
+            " give another with --state-dir."
+        ) from error
+    return StateDir(path)
+
+
+def slug(text: str) -> str:
+    """Return `text` as a folder name: lower case, other characters as dashes."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "worker"

@@ -1,0 +1,178 @@
+"""Keeps the engine running: starts it, waits until it can work, starts it again."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from dataclasses import dataclass
+
+from workers.backoff import Backoff
+from workers.config import WorkerConfig
+from workers.engine_client import EngineClient, EngineSilent
+from workers.engine_process import EngineCommand, EngineProcess, start_engine
+from workers.metrics_scrape import EngineNumbers
+from workers.protocol import WorkerState
+
+logger = logging.getLogger(__name__)
+
+READY_POLL_SECONDS = 0.25
+HEALTH_POLL_SECONDS = 5.0
+LOADING_NOTICE_SECONDS = 30.0
+MAX_FAILED_FIRST_STARTS = 3
+HEALTHY_AFTER_SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What an engine's worker script knows and the agent does not."""
+
+    name: str
+    command: EngineCommand
+    max_concurrency: int
+
+
+class EngineNeverStarted(Exception):
+    """The engine ended again and again before it could work; its log says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineRun:
+    """A start of the engine that got as far as answering."""
+
+    start_id: str
+    version: str
+    context_length: int
+    kv_cache_tokens: int | None
+
+
+class EngineSupervisor:
+    """Runs `engine` while `run` is awaited; `current` is None until it can work."""
+
+    def __init__(
+        self, config: WorkerConfig, engine: Engine, client: EngineClient
+    ) -> None:
+        self.engine = engine
+        self.client = client
+        self.current: EngineRun | None = None
+        self.state = WorkerState.LOADING
+        self.num_restarts = 0
+        self._config = config
+        self._process: EngineProcess | None = None
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start the engine, and again whenever it ends; raises EngineNeverStarted."""
+        backoff = Backoff(first=1.0, longest=60.0)
+        num_failed_starts = 0  # before the first that worked
+        ever_ready = False
+        while True:
+            self.state = WorkerState.LOADING
+            started_at = time.monotonic()
+            ending, was_ready = await self._run_once()
+            self.state = WorkerState.FAILED
+            ever_ready = ever_ready or was_ready
+            num_failed_starts += not ever_ready
+            if num_failed_starts == MAX_FAILED_FIRST_STARTS:
+                raise EngineNeverStarted(
+                    f"The engine {ending}, {num_failed_starts} times, before it was"
+                    " ready. Its own lines above say why."
+                )
+            if time.monotonic() - started_at > HEALTHY_AFTER_SECONDS:
+                backoff.reset()
+            pause = backoff.next_pause()
+            logger.error("The engine %s; starting it again in %.1f s.", ending, pause)
+            self.num_restarts += 1
+            await asyncio.sleep(pause)
+
+    async def ready(self) -> EngineRun:
+        """Return the engine's present run, waiting until there is one."""
+        while self.current is None:
+            await self._changed.wait()
+        return self.current
+
+    async def numbers(self) -> EngineNumbers:
+        """Return the engine's numbers; 0 or unknown while it does not answer."""
+        if self.current is None:
+            return EngineNumbers()
+        with contextlib.suppress(EngineSilent):
+            return await self.client.numbers()
+        return EngineNumbers()
+
+    def kill(self) -> None:
+        """End the engine at once, unfinished answers and all."""
+        if self._process is not None:
+            self._process.kill()
+
+    async def _run_once(self) -> tuple[str, bool]:
+        """Run the engine until it ends; return how it did and if it ever was ready."""
+        try:
+            process = await start_engine(self.engine.command, self.client.key)
+        except OSError as error:
+            return f"could not be started ({error})", False
+        self._process = process
+        ended = asyncio.create_task(process.wait())
+        working = asyncio.create_task(self._work())
+        try:
+            await asyncio.wait({ended, working}, return_when="FIRST_COMPLETED")
+            if working.done() and not ended.done():
+                return working.result(), self.current is not None
+            return ended.result(), self.current is not None
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            self._set_current(None)
+            await process.stop()
+            await ended
+
+    async def _work(self) -> str:
+        """Announce the engine once it is ready; return why it has to be restarted."""
+        try:
+            self._set_current(await self._wait_until_ready())
+        except EngineSilent as error:
+            return f"is up but cannot work ({error})"
+        self.state = WorkerState.READY
+        healthy_at = time.monotonic()
+        while time.monotonic() - healthy_at < self._config.hung_seconds:
+            await asyncio.sleep(HEALTH_POLL_SECONDS)
+            if await self.client.is_healthy():
+                healthy_at = time.monotonic()
+        return f"has not answered for {self._config.hung_seconds:.0f} s"
+
+    async def _wait_until_ready(self) -> EngineRun:
+        started_at = notice_at = time.monotonic()
+        while not await self.client.is_healthy():
+            await asyncio.sleep(READY_POLL_SECONDS)
+            if time.monotonic() - notice_at > LOADING_NOTICE_SECONDS:
+                notice_at = time.monotonic()
+                seconds = notice_at - started_at
+                logger.info("The engine is still loading after %.0f s.", seconds)
+        run = await self._look_at_engine()
+        logger.info(
+            "The engine is ready after %.1f s: %s %s serves %s, %d tokens of context.",
+            time.monotonic() - started_at,
+            self.engine.name,
+            run.version,
+            ", ".join(self._config.names),
+            run.context_length,
+        )
+        return run
+
+    async def _look_at_engine(self) -> EngineRun:
+        name = self._config.name
+        context_length = await self.client.context_length(name)
+        await self.client.generate_one_token(name)
+        numbers = await self.client.numbers()
+        return EngineRun(
+            start_id=secrets.token_hex(16),
+            version=await self.client.version(),
+            context_length=context_length,
+            kv_cache_tokens=numbers.kv_cache_tokens,
+        )
+
+    def _set_current(self, run: EngineRun | None) -> None:
+        self.current = run
+        if run is None:
+            self._changed.clear()
+        else:
+            self._changed.set()

@@ -1,0 +1,232 @@
+"""The engine's HTTP side: a plain ASGI application over one `Generator`."""
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+import transformers
+
+from workers.transformers_engine.answers import (
+    ChatAnswers,
+    CompletionAnswers,
+    Usage,
+)
+from workers.transformers_engine.errors import GenerationFailed, RequestRefused
+from workers.transformers_engine.exchange import Answer, Exchange, error_body
+from workers.transformers_engine.generation import (
+    Generation,
+    Generator,
+    as_template_messages,
+)
+from workers.transformers_engine.metrics import metrics_page
+from workers.transformers_engine.requests import (
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    Request,
+    TokenizeRequest,
+    decode_body,
+)
+from workers.transformers_engine.sampling import TokenScore
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Exchange], Awaitable[Answer]]
+
+SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Application:
+    """Answers OpenAI's calls, and those by which an agent looks after an engine."""
+
+    def __init__(self, generator: Generator, names: tuple[str, ...]) -> None:
+        self._generator = generator
+        self._names = names
+        self._started_at = int(time.time())
+        self._handlers: dict[tuple[str, str], Handler] = {
+            ("GET", "/health"): self.health,
+            ("GET", "/version"): self.version,
+            ("GET", "/metrics"): self.metrics,
+            ("GET", "/v1/models"): self.models,
+            ("POST", "/v1/chat/completions"): self.chat_completions,
+            ("POST", "/v1/completions"): self.completions,
+            ("POST", "/tokenize"): self.tokenize,
+            ("POST", "/detokenize"): self.detokenize,
+        }
+        self._paths = {path for _, path in self._handlers}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise NotImplementedError(f"{scope['type']} is not served.")
+        exchange = Exchange(scope, receive, send)
+        await exchange.answer_with(self._handle)
+
+    async def _handle(self, exchange: Exchange) -> Answer:
+        """Return the answer, errors included, unless it has been streamed already."""
+        handler = self._handlers.get((exchange.method, exchange.path))
+        try:
+            if handler is not None:
+                return await handler(exchange)
+            status = 405 if exchange.path in self._paths else 404
+            raise RequestRefused(
+                f"{exchange.method} {exchange.path} is not served.", status=status
+            )
+        except RequestRefused as error:
+            return Answer.of_json(error_body(error), error.status)
+        except GenerationFailed as error:
+            return Answer.of_json(error_body(error), 500)
+        except Exception as error:
+            logger.exception("A request failed.")
+            return Answer.of_json(error_body(error), 500)
+
+    async def health(self, _exchange: Exchange) -> Answer:
+        return Answer(b"")
+
+    async def version(self, _exchange: Exchange) -> Answer:
+        return Answer.of_json({"version": transformers.__version__})
+
+    async def metrics(self, _exchange: Exchange) -> Answer:
+        page = metrics_page(self._generator.scheduler)
+        return Answer(page, content_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+    async def models(self, _exchange: Exchange) -> Answer:
+        entries = [
+            {
+                "id": name,
+                "object": "model",
+                "created": self._started_at,
+                "owned_by": "switchyard",
+                "root": self._names[0],
+                "max_model_len": self._generator.loaded.context_length,
+            }
+            for name in self._names
+        ]
+        return Answer.of_json({"object": "list", "data": entries})
+
+    async def chat_completions(self, exchange: Exchange) -> Answer:
+        request = decode_body(await exchange.body(), ChatRequest)
+        self._check_model(request.model)
+        generation = self._generator.chat(request)
+        answers = ChatAnswers(*self._envelope(exchange, "chatcmpl", request))
+        return await self._respond(exchange, request, generation, answers)
+
+    async def completions(self, exchange: Exchange) -> Answer:
+        request = decode_body(await exchange.body(), CompletionRequest)
+        self._check_model(request.model)
+        generation = self._generator.completion(request)
+        answers = CompletionAnswers(*self._envelope(exchange, "cmpl", request))
+        return await self._respond(exchange, request, generation, answers)
+
+    async def tokenize(self, exchange: Exchange) -> Answer:
+        request = decode_body(await exchange.body(), TokenizeRequest)
+        loaded = self._generator.loaded
+        if request.messages:
+            messages = as_template_messages(request.messages)
+            tokens = self._generator.chat_prompt(
+                messages, request.add_generation_prompt, go_on=False
+            )
+        elif request.prompt is not None:
+            tokens = loaded.tokenizer(
+                request.prompt, add_special_tokens=request.add_special_tokens
+            )["input_ids"]
+        else:
+            raise RequestRefused("prompt or messages must be given.", "prompt")
+        count = {"count": len(tokens), "max_model_len": loaded.context_length}
+        return Answer.of_json({**count, "tokens": tokens})
+
+    async def detokenize(self, exchange: Exchange) -> Answer:
+        request = decode_body(await exchange.body(), DetokenizeRequest)
+        try:
+            prompt = self._generator.loaded.tokenizer.decode(request.tokens)
+        except OverflowError as error:
+            raise RequestRefused(
+                "tokens: not this model's tokens.", "tokens"
+            ) from error
+        return Answer.of_json({"prompt": prompt})
+
+    def _check_model(self, name: str) -> None:
+        if name and name not in self._names:
+            raise RequestRefused(
+                f"The model {name!r} does not exist.", "model", "model_not_found", 404
+            )
+
+    def _envelope(
+        self, exchange: Exchange, kind: str, request: Request
+    ) -> tuple[str, str, int, Callable[[int], str]]:
+        given = exchange.header(b"x-request-id") or ""
+        request_id = given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+        def token_text(token: int) -> str:
+            return str(self._generator.loaded.tokenizer.decode([token]))
+
+        model = request.model or self._names[0]
+        return f"{kind}-{request_id}", model, int(time.time()), token_text
+
+    async def _respond(
+        self,
+        exchange: Exchange,
+        request: Request,
+        generation: Generation,
+        answers: ChatAnswers | CompletionAnswers,
+    ) -> Answer:
+        if request.stream:
+            chunks = self._chunks(request, generation, answers)
+            return await exchange.stream_events(chunks)
+        texts = [""] * generation.num_answers
+        scores: list[list[TokenScore]] = [[] for _ in texts]
+        reasons: list[str | None] = [None] * len(texts)
+        num_tokens = [0] * len(texts)
+        async with aclosing(self._generator.run(request, generation)) as deltas:  # type: ignore[type-var]
+            async for index, delta in deltas:
+                texts[index] += delta.text
+                scores[index] += delta.scores
+                reasons[index] = delta.finish_reason
+                num_tokens[index] = delta.num_tokens
+        choices = [
+            answers.whole(index, texts[index], scores[index], reasons[index])
+            for index in range(len(texts))
+        ]
+        usage = Usage(generation.num_prompt_tokens, sum(num_tokens))
+        return Answer.of_json(answers.answer(choices, usage))
+
+    async def _chunks(
+        self,
+        request: Request,
+        generation: Generation,
+        answers: ChatAnswers | CompletionAnswers,
+    ) -> AsyncIterator[bytes]:
+        """Yield the events of a stream, without framing, up to the last usage."""
+        num_tokens = [0] * generation.num_answers
+
+        def usage() -> Usage:
+            return Usage(generation.num_prompt_tokens, sum(num_tokens))
+
+        def chunk(choices: list[dict[str, Any]], with_usage: bool) -> bytes:
+            body = answers.chunk(choices, usage() if with_usage else None)
+            if not (request.wants_usage or with_usage):
+                del body["usage"]
+            return msgspec.json.encode(body)
+
+        in_each = request.wants_usage_in_each_chunk
+        held: dict[int, list[TokenScore]] = {}  # of tokens whose text is held back
+        async with aclosing(self._generator.run(request, generation)) as deltas:  # type: ignore[type-var]
+            for index in range(generation.num_answers):
+                opening = answers.opening(index)
+                if opening is not None:
+                    yield chunk([opening], in_each)
+            async for index, delta in deltas:
+                num_tokens[index] = delta.num_tokens
+                held.setdefault(index, []).extend(delta.scores)
+                if delta.text or delta.finish_reason:
+                    scores = held.pop(index)
+                    piece = answers.piece(
+                        index, delta.text, scores, delta.finish_reason
+                    )
+                    yield chunk([piece], in_each)
+        if request.wants_usage:
+            yield chunk([], with_usage=True)

@@ -1,0 +1,36 @@
+"""Refusals of the engine; each becomes an answer in OpenAI's shape."""
+
+
+class RequestRefused(Exception):
+    """A request that cannot be served as it stands: status, message, field, code."""
+
+    def __init__(
+        self,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        status: int = 400,
+    ) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+        self.status = status
+
+
+class GenerationFailed(Exception):
+    """The engine could not finish a sequence, for a reason that is not the client's."""
+
+
+def context_exceeded(limit: int, num_prompt: int, wished: int | None) -> RequestRefused:
+    """Return the refusal of a prompt that, with its completion, does not fit."""
+    message = (
+        f"This model's maximum context length is {limit} tokens. However, your messages"
+        f" resulted in {num_prompt} tokens."
+    )
+    if wished is not None and num_prompt < limit:
+        message = (
+            f"This model's maximum context length is {limit} tokens. However, you"
+            f" requested {num_prompt + wished} tokens ({num_prompt} in the messages,"
+            f" {wished} in the completion)."
+        )
+    return RequestRefused(message, "messages", "context_length_exceeded")

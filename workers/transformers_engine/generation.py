@@ -1,0 +1,163 @@
+"""From a checked request to a stream of deltas, on the event loop's side."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+
+from workers.transformers_engine.errors import RequestRefused, context_exceeded
+from workers.transformers_engine.model import LoadedModel
+from workers.transformers_engine.requests import (
+    ChatRequest,
+    CompletionRequest,
+    Message,
+    Request,
+)
+from workers.transformers_engine.scheduler import Scheduler
+from workers.transformers_engine.sequence import Delta, Sequence, StopRules
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The answers wanted to one request, as groups that share a prompt each."""
+
+    prompts: list[list[int]]
+    num_choices: int
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return sum(map(len, self.prompts))
+
+    @property
+    def num_answers(self) -> int:
+        return len(self.prompts) * self.num_choices
+
+
+class Generator:
+    """Turns requests into prompts, and prompts into deltas, with one model."""
+
+    def __init__(self, loaded: LoadedModel, scheduler: Scheduler) -> None:
+        self.loaded = loaded
+        self.scheduler = scheduler
+
+    def chat(self, request: ChatRequest) -> Generation:
+        """Return what the chat request asks for; raises RequestRefused."""
+        request.refuse_unsupported()
+        prompt = self.chat_prompt(
+            request.template_messages(),
+            request.add_generation_prompt,
+            request.continue_final_message,
+        )
+        return self._generation(request, [prompt])
+
+    def completion(self, request: CompletionRequest) -> Generation:
+        """Return what the completion request asks for; raises RequestRefused."""
+        request.refuse_unsupported()
+        return self._generation(request, [*map(self._tokens, request.prompts())])
+
+    def chat_prompt(
+        self, messages: list[dict[str, str]], add_generation_prompt: bool, go_on: bool
+    ) -> list[int]:
+        """Return the tokens of a conversation in the model's own chat template."""
+        if go_on and messages[-1]["role"] != "assistant":
+            raise RequestRefused(
+                "continue_final_message needs a last message by the assistant.",
+                "continue_final_message",
+            )
+        try:
+            tokens: list[int] = self.loaded.tokenizer.apply_chat_template(
+                messages,
+                add_generation_prompt=add_generation_prompt,
+                # A partial answer without a letter yet is the same as no answer.
+                continue_final_message=go_on and bool(messages[-1]["content"].strip()),
+                return_dict=False,
+            )
+        except (TemplateError, ValueError, TypeError) as error:
+            raise RequestRefused(
+                f"messages: the model's chat template refuses them: {error}", "messages"
+            ) from error
+        return tokens
+
+    async def run(
+        self, request: Request, generation: Generation
+    ) -> AsyncIterator[tuple[int, Delta]]:
+        """Yield each answer's index and deltas as they come, until all are finished.
+
+        Closing the iterator, or its cancellation, takes what is unfinished off the
+        model before its next step. Raises what made the engine fail.
+        """
+        loop = asyncio.get_running_loop()
+        deltas: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
+
+        def sequence(index: int, prompt: list[int]) -> Sequence:
+            def deliver(delta: Delta) -> None:
+                loop.call_soon_threadsafe(deltas.put_nowait, (index, delta))
+
+            return Sequence(
+                prompt=prompt,
+                sampling=request.sampling(index, self.loaded.vocabulary_size),
+                stop=self._stop_rules(request, prompt),
+                tokenizer=self.loaded.tokenizer,
+                device=self.loaded.device,
+                deliver=deliver,
+            )
+
+        n = generation.num_choices
+        groups = [
+            [sequence(position * n + choice, prompt) for choice in range(n)]
+            for position, prompt in enumerate(generation.prompts)
+        ]
+        try:
+            for group in groups:
+                self.scheduler.submit(group)
+            num_unfinished = generation.num_answers
+            while num_unfinished:
+                index, delta = await deltas.get()
+                if delta.error is not None:
+                    raise delta.error
+                num_unfinished -= delta.finish_reason is not None
+                yield index, delta
+        finally:
+            self.scheduler.cancel([each for group in groups for each in group])
+
+    def _generation(self, request: Request, prompts: list[list[int]]) -> Generation:
+        self._check_bounds(request, prompts)
+        return Generation(prompts, request.num_choices)
+
+    def _check_bounds(self, request: Request, prompts: list[list[int]]) -> None:
+        if request.num_choices > self.scheduler.max_concurrency:
+            raise RequestRefused(
+                f"n: at most {self.scheduler.max_concurrency} answers at once.", "n"
+            )
+        limit, wished = self.loaded.context_length, request.completion_limit()
+        vocabulary_size = self.loaded.vocabulary_size
+        for prompt in prompts:
+            if not prompt:
+                raise RequestRefused("prompt: an empty prompt has no answer.", "prompt")
+            if max(prompt) >= vocabulary_size:
+                raise RequestRefused(
+                    f"prompt: {max(prompt)} is not a token of this model.", "prompt"
+                )
+            if len(prompt) + (wished or 1) > limit:
+                raise context_exceeded(limit, len(prompt), wished)
+        request.sampling(0, vocabulary_size)  # refuses biases for unknown tokens
+
+    def _stop_rules(self, request: Request, prompt: list[int]) -> StopRules:
+        room = self.loaded.context_length - len(prompt)
+        ends = frozenset() if request.ignore_eos else self.loaded.end_tokens
+        return StopRules(
+            max_tokens=request.completion_limit() or room,
+            min_tokens=request.min_tokens or 0,
+            strings=request.stop_strings,
+            tokens=ends | frozenset(request.stop_token_ids or ()),
+        )
+
+    def _tokens(self, prompt: str | list[int]) -> list[int]:
+        if isinstance(prompt, list):
+            return prompt
+        return list(self.loaded.tokenizer(prompt)["input_ids"])
+
+
+def as_template_messages(messages: list[Message]) -> list[dict[str, str]]:
+    return ChatRequest(messages=messages).template_messages()

@@ -1,0 +1,249 @@
+"""The bodies of requests: their shapes and bounds, read and checked in one step."""
+
+import re
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from workers.transformers_engine.errors import RequestRefused
+from workers.transformers_engine.sampling import SamplingParameters
+
+Count = Annotated[int, Meta(ge=1)]
+CountOrZero = Annotated[int, Meta(ge=0)]
+Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
+Token = Annotated[int, Meta(ge=0)]
+Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
+
+Body = TypeVar("Body", bound="Request")
+Shape = TypeVar("Shape")
+
+MAX_LOGPROBS = 20
+FIELD_IN_MESSAGE = re.compile(r" - at `\$\.?([A-Za-z_]*)")
+
+
+class StreamOptions(Struct, frozen=True):
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+
+class Request(Struct, kw_only=True, frozen=True):
+    """What chat and plain completions have in common.
+
+    null stands for the default, as in OpenAI's API.
+    """
+
+    model: str = ""
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: Count | None = None
+    max_tokens: Count | None = None
+    min_tokens: CountOrZero | None = None
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] | None = None
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    top_k: Annotated[int, Meta(ge=-1)] | None = None
+    min_p: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stop_token_ids: list[Token] | None = None
+    ignore_eos: bool | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0.0, le=10.0)] | None = None
+    logit_bias: dict[str, Bias] | None = None
+
+    @property
+    def stop_strings(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def wants_usage_in_each_chunk(self) -> bool:
+        options = self.stream_options
+        return options is not None and options.continuous_usage_stats
+
+    @property
+    def num_choices(self) -> int:
+        return self.n or 1
+
+    def completion_limit(self) -> int | None:
+        """Return how many tokens the client allows; None leaves it to the context."""
+        return self.max_tokens
+
+    def num_logprobs(self) -> int | None:
+        raise NotImplementedError
+
+    def sampling(self, index: int, vocabulary_size: int) -> SamplingParameters:
+        """Return the parameters of the choice numbered `index`.
+
+        With a seed the choices still differ from each other, each by its own seed.
+        """
+        return SamplingParameters(
+            temperature=_or(self.temperature, 1.0),
+            top_p=_or(self.top_p, 1.0),
+            top_k=max(0, self.top_k or 0),
+            min_p=self.min_p or 0.0,
+            seed=None if self.seed is None else (self.seed + index) % 2**63,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            repetition_penalty=_or(self.repetition_penalty, 1.0),
+            logit_bias=_token_biases(self.logit_bias or {}, vocabulary_size),
+            num_logprobs=self.num_logprobs(),
+        )
+
+
+class ResponseFormat(Struct, frozen=True):
+    type: str
+
+
+class ContentPart(Struct, frozen=True):
+    type: str
+    text: str | None = None
+
+
+class Message(Struct, frozen=True):
+    role: str
+    content: str | list[ContentPart] | None = None
+    name: str | None = None
+    tool_calls: list[Any] | None = None
+
+
+class ChatRequest(Request, kw_only=True, frozen=True):
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
+    add_generation_prompt: bool = True
+    continue_final_message: bool = False
+    response_format: ResponseFormat | None = None
+    tools: list[Any] | None = None
+    functions: list[Any] | None = None
+
+    def completion_limit(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    def num_logprobs(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    def template_messages(self) -> list[dict[str, str]]:
+        """Return the messages as templates read them; refuses what is no text."""
+        return [
+            {"role": message.role, "content": _text_of(message)}
+            for message in self.messages
+        ]
+
+    def refuse_unsupported(self) -> None:
+        """Raise `RequestRefused` for what this engine cannot do."""
+        for field in ("tools", "functions"):
+            if getattr(self, field):
+                raise _unsupported(field, "tool calls")
+        if self.response_format and self.response_format.type != "text":
+            raise _unsupported("response_format", "structured output")
+        if self.add_generation_prompt and self.continue_final_message:
+            raise RequestRefused(
+                "continue_final_message needs add_generation_prompt to be false.",
+                "continue_final_message",
+            )
+        if self.top_logprobs and not self.logprobs:
+            raise RequestRefused("top_logprobs needs logprobs: true.", "top_logprobs")
+
+
+class CompletionRequest(Request, kw_only=True, frozen=True):
+    prompt: str | list[str | Token | list[Token]]
+    logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: int | None = None
+
+    def num_logprobs(self) -> int | None:
+        return self.logprobs
+
+    def prompts(self) -> list[str | list[int]]:
+        """Return the prompts one by one, each as text or as tokens."""
+        prompt = self.prompt
+        if isinstance(prompt, str):
+            return [prompt]
+        tokens = [part for part in prompt if isinstance(part, int)]
+        if tokens and len(tokens) == len(prompt):
+            return [tokens]
+        others = [part for part in prompt if not isinstance(part, int)]
+        if tokens or not others:
+            raise RequestRefused(
+                "prompt must be text, tokens, or a list of one of them.", "prompt"
+            )
+        return others
+
+    def refuse_unsupported(self) -> None:
+        """Raise `RequestRefused` for what this engine cannot do."""
+        if self.echo:
+            raise _unsupported("echo", "echo")
+        if self.suffix:
+            raise _unsupported("suffix", "suffixes")
+        if self.best_of is not None and self.best_of != self.num_choices:
+            raise _unsupported("best_of", "best_of other than n")
+
+
+class TokenizeRequest(Struct, kw_only=True, frozen=True):
+    model: str = ""
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    add_special_tokens: bool = True
+    add_generation_prompt: bool = True
+
+
+class DetokenizeRequest(Struct, kw_only=True, frozen=True):
+    model: str = ""
+    tokens: list[Token]
+
+
+def decode_body(body: bytes, shape: type[Shape]) -> Shape:
+    """Return `body` as a `shape`; raises RequestRefused naming the field at fault."""
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        message = str(error)
+        found = FIELD_IN_MESSAGE.search(message) or re.search(r"field `(\w+)`", message)
+        field = found.group(1) if found else None
+        text = f"{field}: {message}" if field else message
+        raise RequestRefused(text, field or None) from error
+    except msgspec.DecodeError as error:
+        raise RequestRefused(f"The body is not valid JSON: {error}.") from error
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _text_of(message: Message) -> str:
+    if message.tool_calls:
+        raise _unsupported("messages", "tool calls")
+    if isinstance(message.content, str):
+        return message.content
+    texts = []
+    for part in message.content or []:
+        if part.type != "text" or part.text is None:
+            raise _unsupported("messages", f"content of type {part.type!r}")
+        texts.append(part.text)
+    return "\n".join(texts)
+
+
+def _token_biases(biases: dict[str, float], vocabulary_size: int) -> dict[int, float]:
+    tokens = {}
+    for name, bias in biases.items():
+        if not (name.isascii() and name.isdigit() and int(name) < vocabulary_size):
+            raise RequestRefused(
+                f"logit_bias: {name!r} is not a token of this model.", "logit_bias"
+            )
+        tokens[int(name)] = bias
+    return tokens
+
+
+def _unsupported(field: str, what: str) -> RequestRefused:
+    return RequestRefused(
+        f"{field}: this model's worker does not support {what}; a vLLM worker does.",
+        field,
+        "unsupported_parameter",
+    )
