@@ -34,6 +34,7 @@ LOOKUP_TIMEOUT_SECONDS = 5.0
 _HOST_NAME = re.compile(
     r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*", re.ASCII
 )
+_BRACKETED = re.compile(r"\[[^\[\]]*\](:[0-9]*)?", re.ASCII)
 # A last label that a resolver may read as a number, decimal, octal or hexadecimal.
 _NUMERIC_END = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)", re.ASCII)
 
@@ -131,12 +132,15 @@ def _split(address: str) -> SplitResult:
 
 def _host(address: str, parts: SplitResult) -> str:
     host = (parts.hostname or "").lower()
-    if ":" in host or "[" in parts.netloc:
+    if "[" in parts.netloc or ":" in host:
+        # urlsplit would read the host of "evil[::1]:80" as ::1.
+        if not _BRACKETED.fullmatch(parts.netloc):
+            _refuse(address, "has no valid IPv6 address")
         return _ipv6_literal(address, host)
     host = host.removesuffix(".")
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
         _refuse(address, "has no valid host name")
-    # 0x7f.1, 2130706433 and 0177.0.0.1 are 127.0.0.1 to some resolvers and not to others.
+    # 0x7f.1, 2130706433 and 0177.0.0.1 are 127.0.0.1 to some resolvers only.
     if _NUMERIC_END.fullmatch(host):
         try:
             return str(IPv4Address(host))
@@ -185,12 +189,12 @@ async def _lookup(address: str, host: str, port: int) -> list[Address]:
 
 
 def _plain(ip: Address) -> Address:
-    """The IPv4 address that a mapped IPv6 one (::ffff:127.0.0.1) is; others unchanged."""
+    """The IPv4 address that a mapped IPv6 one (::ffff:127.0.0.1) is, or `ip` itself."""
     return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
 
 
 def _carried(ip: Address) -> Iterator[IPv4Address]:
-    """The IPv4 addresses to which a tunnel or translator may carry what is sent to `ip`.
+    """The IPv4 addresses to which a tunnel or translator may take what goes to `ip`.
 
     6to4 (RFC 3056), Teredo (RFC 4380), NAT64 (RFC 6052, RFC 8215), and the old
     compatible form ::127.0.0.1 (RFC 4291, 2.5.5.1).
