@@ -1,0 +1,151 @@
+"""Workers come and go: the only way into the fleet, and the way out of it."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.db import transaction
+from django.utils.timezone import now
+
+from controller.fleet import permits
+from controller.fleet.addresses import ResolvedAddress, resolve
+from controller.fleet.challenge import challenge
+from controller.fleet.errors import WorkerRefused, worker_unknown
+from controller.fleet.offers import check_offer, place
+from controller.fleet.permits import Permit
+from controller.identity import secrets
+from controller.models import Revision, Worker
+from workers.protocol import JoinAnswer, JoinRequest, RefusalCode
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A worker that is in the fleet from now on."""
+
+    worker_id: UUID
+    answer: JoinAnswer
+    created: bool
+    """It is new; otherwise it came back."""
+
+
+async def register(join: JoinRequest, bearer: str) -> Registration:
+    """Take the worker into the fleet, if all that it says holds; else store nothing.
+
+    `bearer` is a join token, or with `join.worker_id` the worker's own credential. A
+    token is spent only with the rows written. What an operator decided about a worker
+    (weight, drain, enabled) survives its coming back; its own wish for a weight counts
+    at the first join. Raises `WorkerRefused`.
+    """
+    permit = await database_sync_to_async(permits.find_permit)(join.worker_id, bearer)
+    check_offer(join, permit.is_keyless)
+    resolved = await resolve(join.address, settings.ALLOWED_WORKER_NETWORKS)
+    permit.check_network(resolved.ip)
+    await challenge(
+        resolved,
+        engine_key=join.engine_key,
+        names=[offer.upstream_model or offer.name for offer in join.models],
+        extra_headers=join.extra_headers,
+        keyless=permit.is_keyless,
+        timeout=settings.CHALLENGE_TIMEOUT.total_seconds(),
+    )
+    return await database_sync_to_async(_admit)(join, resolved, permit)
+
+
+async def leave(worker_id: UUID, credential: str) -> None:
+    """Take the worker out of the fleet at its own wish; its row stays, marked left.
+
+    Raises `WorkerRefused`: `worker_unknown`.
+    """
+    await database_sync_to_async(_leave)(worker_id, credential)
+
+
+def _admit(
+    join: JoinRequest, resolved: ResolvedAddress, permit: Permit
+) -> Registration:
+    with transaction.atomic():
+        # First, because it locks the one row: joins then pass here one at a time, on
+        # PostgreSQL too, and what is looked up below stays true until the end.
+        Revision.bump("fleet")
+        credential = None
+        if permit.worker is None:
+            _spend(permit)
+            credential = secrets.make_secret(secrets.WORKER_CREDENTIAL)
+            worker = Worker(
+                credential_digest=secrets.digest(credential),
+                join_token=permit.token,
+                is_keyless=permit.is_keyless,
+                weight=join.weight,
+            )
+        else:
+            worker = _still_registered(permit.worker)
+        _claim_address(worker, resolved)
+        _describe(worker, join, resolved)
+        worker.save()
+        place(worker, join)
+    answer = JoinAnswer(
+        worker_id=str(worker.id),
+        credential=credential,
+        heartbeat_seconds=settings.HEARTBEAT_INTERVAL.total_seconds(),
+        expiry_seconds=settings.HEARTBEAT_EXPIRY.total_seconds(),
+    )
+    return Registration(worker.id, answer, created=permit.worker is None)
+
+
+def _spend(permit: Permit) -> None:
+    token = permit.token
+    assert token is not None, "a first join without a token has no permit"
+    if not token.spend():
+        token.refresh_from_db()  # spent, revoked or expired since it was looked up
+        raise permits.token_refusal(token) or permits.token_used(token)
+
+
+def _still_registered(known: Worker) -> Worker:
+    """The row as it is now: it may have been removed during the challenge."""
+    # Locked: what an operator changes in this moment must not be written over.
+    worker = Worker.objects.registered().select_for_update().filter(pk=known.pk).first()
+    if worker is None:
+        raise worker_unknown()
+    return worker
+
+
+def _claim_address(worker: Worker, resolved: ResolvedAddress) -> None:
+    """Free the address of a silent predecessor; a live one keeps it."""
+    holders = Worker.objects.registered().filter(address=resolved.url)
+    holder = holders.exclude(pk=worker.pk).first()
+    if holder is None:
+        return
+    if holder.is_live:
+        raise WorkerRefused(
+            RefusalCode.ADDRESS_TAKEN,
+            f"Another worker is registered at {resolved.url}, last heard"
+            f" {holder.silence.total_seconds():.0f} s ago. It is replaced once it has"
+            f" been silent for {settings.HEARTBEAT_EXPIRY.total_seconds():g} s.",
+        )
+    holders.filter(pk=holder.pk).update(left_at=now())
+
+
+def _describe(worker: Worker, join: JoinRequest, resolved: ResolvedAddress) -> None:
+    worker.address = resolved.url
+    worker.resolved_ip = resolved.ip
+    worker.engine_key = join.engine_key
+    worker.engine = join.engine
+    worker.engine_version = join.engine_version
+    worker.start_id = join.start_id
+    worker.is_exclusive = join.exclusive
+    worker.can_continue = join.can_continue
+    worker.max_concurrency = join.capacity.max_concurrency
+    worker.kv_cache_tokens = join.capacity.kv_cache_tokens
+    worker.labels = join.labels
+    worker.extra_body = join.extra_body
+    worker.extra_headers = join.extra_headers
+    # The challenge was just passed: it is up, until its heartbeats say otherwise.
+    worker.state = "ready"
+    worker.last_heartbeat_at = now()
+    worker.expired_at = None
+
+
+def _leave(worker_id: UUID, credential: str) -> None:
+    with transaction.atomic():
+        worker = permits.find_worker(worker_id, credential)
+        Worker.objects.filter(pk=worker.pk).change(left_at=now())
