@@ -14,7 +14,3 @@ if "controller" in settings.SERVED_ROLES:
     urlpatterns.append(path("controller/", include("controller.urls")))
 if "api" in settings.SERVED_ROLES:
     urlpatterns.append(path("v1/", include("openai_api.urls")))
-
-handler400 = "controller.lean.bad_request"
-handler404 = "controller.lean.page_not_found"
-handler500 = "controller.lean.server_error"

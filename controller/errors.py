@@ -103,6 +103,21 @@ class ShuttingDown(SwitchyardError):
     code = "shutting_down"
 
 
+class StoreUnavailable(SwitchyardError):
+    """The database does not answer, and what is asked for is not in memory."""
+
+    status = 503
+    type = "overloaded_error"
+    code = "store_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server cannot reach its database now, and has not seen this key"
+            " since it started. Try again shortly.",
+            retry_after=5,
+        )
+
+
 class UpstreamFailed(SwitchyardError):
     """The engine broke off, answered nonsense, or failed in a way we do not know."""
 

@@ -1,6 +1,11 @@
 """Is the process alive, is it ready, how does it fare: for machines that watch it."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from controller.gateway import gateway
 
 
 async def healthz(request: HttpRequest) -> HttpResponse:
@@ -9,8 +14,57 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 
 
 async def readyz(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"ready": True})
+    """200 while requests should come here; 503 while starting and stopping.
+
+    A failing database does not make it unready: known keys and models are served from
+    memory, and a balancer that took every process out would end even that.
+    """
+    running = gateway()
+    state = {
+        "ready": running.is_ready,
+        "stopping": running.is_stopping,
+        "database": "failing" if running.database_fails else "ok",
+        "models": [model.name for model in running.fleet.models()],
+    }
+    return JsonResponse(state, status=200 if running.is_ready else 503)
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(b"", content_type="text/plain")
+    """Prometheus' text format; the numbers of this web process."""
+    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
+
+
+class GatewayCollector(Collector):
+    """Gauges read from the running gateway when they are asked for."""
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        try:
+            running = gateway()
+        except RuntimeError:
+            return []
+        in_flight = GaugeMetricFamily(
+            "switchyard_in_flight", "Requests under way in this process."
+        )
+        in_flight.add_metric([], len(running.exchanges))
+        queued = GaugeMetricFamily(
+            "switchyard_ledger_queued", "Finished requests not yet written."
+        )
+        queued.add_metric([], len(running.ledger))
+        dropped = GaugeMetricFamily(
+            "switchyard_ledger_dropped", "Requests that went unrecorded."
+        )
+        dropped.add_metric([], running.ledger.num_dropped)
+        live = GaugeMetricFamily(
+            "switchyard_worker_live", "1 while dispatched to.", labels=["worker"]
+        )
+        queue = GaugeMetricFamily(
+            "switchyard_worker_queue_length", "Requests on it.", labels=["worker"]
+        )
+        for worker in running.fleet.snapshot.workers.values():
+            load = running.fleet.loads[worker.id]
+            live.add_metric([worker.address], not running.fleet.why_not(worker))
+            queue.add_metric([worker.address], load.queue_length)
+        return [in_flight, queued, dropped, live, queue]
+
+
+REGISTRY.register(GatewayCollector())

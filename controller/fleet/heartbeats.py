@@ -27,7 +27,7 @@ WRITTEN = [
 
 
 def write_heartbeats(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
-    """Write the latest heartbeat of each worker. One statement, none for an empty one."""
+    """Write the latest heartbeat of each worker. One statement at most."""
     rows = []
     for worker_id, (heard_at, heartbeat) in heard.items():
         row = Worker(id=worker_id, last_heartbeat_at=heard_at, expired_at=None)

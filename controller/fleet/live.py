@@ -57,7 +57,7 @@ class Fleet:
         self.snapshot = Snapshot()
         self.loads: dict[UUID, WorkerLoad] = {}
 
-    # -- What is known ------------------------------------------------------------
+    # -- What is known ---------------------------------------------------------
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Take the rows' new state; loads of workers that stay are kept."""
@@ -136,7 +136,7 @@ class Fleet:
             if any(not self.why_not(worker) for worker in model.workers)
         ]
 
-    # -- The choice ---------------------------------------------------------------
+    # -- The choice ------------------------------------------------------------
 
     def acquire(
         self, model: ModelView, task: Task, excluded: Collection[UUID] = ()
@@ -194,7 +194,7 @@ class Fleet:
             retry_after=math.ceil(settings.HEARTBEAT_INTERVAL.total_seconds()),
         )
 
-    # -- What the flusher writes --------------------------------------------------
+    # -- What the flusher writes -----------------------------------------------
 
     def take_heartbeats(self) -> dict[UUID, tuple[datetime, Heartbeat]]:
         """Heartbeats heard since the last call, the latest of each worker."""

@@ -35,12 +35,7 @@ _RELAY_HEADERS = frozenset(
 
 def check_offer(join: JoinRequest, is_keyless: bool) -> None:
     """Raise `WorkerRefused` for a request that is wrong in itself. No query."""
-    if join.protocol > PROTOCOL_VERSION:
-        raise WorkerRefused(
-            RefusalCode.PROTOCOL_MISMATCH,
-            f"The worker speaks version {join.protocol} of the protocol, this"
-            f" controller version {PROTOCOL_VERSION}. Upgrade the controller.",
-        )
+    check_protocol(join.protocol)
     if not join.engine_key and not is_keyless:
         raise WorkerRefused(
             RefusalCode.ENGINE_OPEN,
@@ -49,6 +44,16 @@ def check_offer(join: JoinRequest, is_keyless: bool) -> None:
         )
     if problem := _problem(join):
         raise WorkerRefused(RefusalCode.BAD_REQUEST, problem)
+
+
+def check_protocol(version: int) -> None:
+    """Raise for a version that we do not know, so that its words may mislead us."""
+    if version > PROTOCOL_VERSION:
+        raise WorkerRefused(
+            RefusalCode.PROTOCOL_MISMATCH,
+            f"The worker speaks version {version} of the protocol, this controller"
+            f" version {PROTOCOL_VERSION}. Upgrade the controller.",
+        )
 
 
 def _problem(join: JoinRequest) -> str:

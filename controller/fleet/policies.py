@@ -1,7 +1,7 @@
 """Dispatch policies: which of the workers that could take a request gets it.
 
 A policy is a small pure class over candidates. It sees no database and no network;
-adding one is a class here, its entry in `POLICIES`, and its name in the admin's choices.
+adding one is a class here, an entry in `POLICIES` and a choice in the admin.
 """
 
 import random

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -67,8 +66,8 @@ class ModelView:
 class Snapshot:
     """Models by every name they go by, and workers by id."""
 
-    models: Mapping[str, ModelView] = MappingProxyType({})
-    workers: Mapping[UUID, WorkerView] = MappingProxyType({})
+    models: Mapping[str, ModelView] = field(default_factory=dict)
+    workers: Mapping[UUID, WorkerView] = field(default_factory=dict)
 
     @property
     def listed(self) -> list[ModelView]:

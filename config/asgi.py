@@ -1,0 +1,46 @@
+"""The ASGI application: pages, machine paths, websockets and the process's lifespan."""
+
+import os
+from typing import Any, cast
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.core.asgi import get_asgi_application
+
+pages: Any = get_asgi_application()  # loads the apps: imports of models come after it
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from chat.routing import websocket_urlpatterns
+from controller.gateway import running_gateway
+from controller.lean import LeanHandler
+from controller.serving.lifespan import Lifespan
+from controller.serving.mounting import Application, below, by_first_segment, by_type
+
+lifespan = Lifespan(running_gateway)
+sockets: Any = AllowedHostsOriginValidator(
+    AuthMiddlewareStack(URLRouter(cast("Any", websocket_urlpatterns)))
+)
+application: Application = by_type(
+    {
+        "http": lifespan.started_before(
+            by_first_segment(LeanHandler(settings.LEAN_URLCONF), pages)
+        ),
+        "websocket": lifespan.started_before(sockets),
+        "lifespan": lifespan,
+    }
+)
+application = below(settings.ROOT_PATH, application)
+# Client address and scheme are the proxy's word for a trusted peer only.
+# The annotations of uvicorn's own types are narrower than what it takes.
+application = cast(
+    "Application",
+    ProxyHeadersMiddleware(
+        cast("Any", application),
+        trusted_hosts=[str(network) for network in settings.TRUSTED_PROXIES],
+    ),
+)

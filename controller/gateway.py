@@ -1,0 +1,262 @@
+"""The gateway of one web process: fleet, keys, connections and ledger, and their loops.
+
+`gateway()` is the one that runs in this process; the ASGI lifespan starts and stops it.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from controller import metrics
+from controller.errors import ModelNotFound, ShuttingDown, TooManyConcurrent
+from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_heartbeats
+from controller.fleet.live import Fleet
+from controller.fleet.snapshot import ModelView, load_snapshot
+from controller.identity.caller import Caller
+from controller.identity.keyring import KeyRing, write_last_used
+from controller.ledger.queue import LedgerQueue, write_batch
+from controller.models import Revision
+from controller.relay.client import UpstreamClient
+from controller.relay.exchange import Exchange
+from controller.relay.request import InferenceRequest
+from controller.threads import DatabaseThread
+
+logger = logging.getLogger(__name__)
+
+KEY_USE_INTERVAL = timedelta(seconds=10)
+
+
+class Gateway:
+    """What every face calls to reach a model. Lives on one event loop."""
+
+    def __init__(self) -> None:
+        self.fleet = Fleet()
+        self.ledger = LedgerQueue(settings.LEDGER_MAX_QUEUED)
+        self.client = UpstreamClient()
+        self._reads = DatabaseThread("gateway-reads")
+        self._writes = DatabaseThread("gateway-writes")
+        self.keys = KeyRing(self._reads.run)
+        self.exchanges: set[Exchange] = set()
+        self.is_ready = False
+        self.is_stopping = False
+        self.database_fails = False
+        self._concurrent: Counter[str] = Counter()
+        self._revision = (-1, -1)
+        self._reloading = asyncio.Lock()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._loops: list[asyncio.Task[None]] = []
+
+    # -- serving ---------------------------------------------------------------
+
+    async def open(self, caller: Caller, request: InferenceRequest) -> Exchange:
+        """An exchange whose first bytes are there. The caller closes it.
+
+        Raises `SwitchyardError` when there will be no answer.
+        """
+        if self.is_stopping:
+            raise ShuttingDown("This server is being restarted.", retry_after=2)
+        model = self.find_model(caller, request.model)
+        self._admit(caller)
+        exchange = Exchange(
+            caller,
+            request,
+            model,
+            fleet=self.fleet,
+            client=self.client,
+            on_close=self._close,
+        )
+        self.exchanges.add(exchange)
+        self._idle.clear()
+        try:
+            await exchange.start()
+        except BaseException:
+            await exchange.aclose()
+            raise
+        return exchange
+
+    def find_model(self, caller: Caller, name: str) -> ModelView:
+        """The model of this name or alias. Raises `ModelNotFound`, also for one that
+        the caller may not use."""
+        model = self.fleet.snapshot.models.get(name)
+        if model is None or not caller.may_use(model.name, name):
+            raise ModelNotFound(name)
+        return model
+
+    def models(self, caller: Caller) -> list[ModelView]:
+        """What would be dispatched to now for this caller, by name. No I/O."""
+        return [
+            model
+            for model in self.fleet.models()
+            if caller.may_use(model.name, *model.aliases)
+        ]
+
+    def _admit(self, caller: Caller) -> None:
+        under_way = self._concurrent[caller.identity]
+        limit = caller.max_concurrent
+        if limit is not None and under_way >= limit:
+            raise TooManyConcurrent(
+                f"{under_way} requests of yours are under way, and the limit is"
+                f" {limit} at once. Wait for one to end.",
+                retry_after=1,
+            )
+        self._concurrent[caller.identity] += 1
+
+    def _close(self, exchange: Exchange) -> None:
+        self.exchanges.discard(exchange)
+        identity = exchange.caller.identity
+        self._concurrent[identity] -= 1
+        if self._concurrent[identity] <= 0:
+            del self._concurrent[identity]
+        self.ledger.add(exchange.record())
+        if not self.exchanges:
+            self._idle.set()
+
+    # -- starting and stopping -------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the fleet and begin to listen. Raises what the database raises."""
+        await self._look_for_changes()
+        self._loops = [
+            asyncio.create_task(self._tick_forever()),
+            self._every(settings.REVISION_INTERVAL, self._look_for_changes),
+            self._every(settings.LEDGER_FLUSH_INTERVAL, self.flush),
+            self._every(KEY_USE_INTERVAL, self._write_key_use),
+        ]
+        self.is_ready = True
+
+    async def stop(self) -> None:
+        """Interrupt what still runs, write what is queued, end the loops."""
+        self.is_ready, self.is_stopping = False, True
+        self.interrupt()
+        with suppress(TimeoutError):  # their readers need a moment for the last event
+            async with asyncio.timeout(1):
+                await self.until_idle()
+        for exchange in list(self.exchanges):
+            await exchange.aclose()
+        for loop_task in self._loops:
+            loop_task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._guarded(self.flush)
+        await self._guarded(self._write_key_use)
+        self.client.close()
+        await self._reads.close()
+        await self._writes.close()
+
+    async def until_idle(self) -> None:
+        """Return when no request is under way."""
+        await self._idle.wait()
+
+    def interrupt(self) -> None:
+        """End every answer under way, with an event that says why."""
+        for exchange in list(self.exchanges):
+            exchange.interrupt(ShuttingDown("This server was stopped in mid-answer."))
+
+    # -- the loops -------------------------------------------------------------
+
+    async def reload(self) -> None:
+        """Take over now what the rows say of the fleet."""
+        async with self._reloading:
+            self.fleet.adopt(await self._reads.run(load_snapshot))
+
+    async def flush(self) -> None:
+        """Write finished requests and heartbeats; keep what fails for the next try."""
+        self.client.sweep()
+        batch = self.ledger.take()
+        heard = self.fleet.take_heartbeats()
+        silent = self.fleet.silent_workers()
+        try:
+            await self._writes.run(_write, batch, heard, silent)
+        except BaseException:
+            self.ledger.give_back(batch)
+            self.fleet.give_back(heard)
+            raise
+        metrics.observe(batch)
+
+    async def _look_for_changes(self) -> None:
+        fleet, keys = await self._reads.run(Revision.current)
+        known_fleet, known_keys = self._revision
+        if keys != known_keys:
+            self.keys.forget()
+        if fleet != known_fleet:
+            await self.reload()
+        self._revision = (fleet, keys)
+        if settings.WEB_PROCESSES > 1:
+            for heard in await self._reads.run(read_heartbeats):
+                self.fleet.hear_of(*heard)
+
+    async def _write_key_use(self) -> None:
+        used = self.keys.take_used()
+        if used:
+            await self._writes.run(write_last_used, used)
+
+    async def _tick_forever(self) -> None:
+        while True:
+            self.fleet.clock.tick()
+            await asyncio.sleep(self.fleet.clock.LONGEST_TICK / 4)
+
+    def _every(
+        self, interval: timedelta, job: Callable[[], Coroutine[Any, Any, None]]
+    ) -> asyncio.Task[None]:
+        async def forever() -> None:
+            while True:
+                await asyncio.sleep(interval.total_seconds())
+                await self._guarded(job)
+
+        return asyncio.create_task(forever())
+
+    async def _guarded(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run one round of a loop; a failing database is said once and tried again."""
+        try:
+            await job()
+        except DatabaseError as exc:
+            if not self.database_fails:
+                logger.error("the database fails: %s; serving from memory", exc)
+            self.database_fails = True
+        except Exception:
+            logger.exception("a background job failed")
+        else:
+            if self.database_fails:
+                logger.warning("the database answers again")
+            self.database_fails = False
+
+
+def _write(batch: list[Any], heard: dict[Any, Any], silent: list[Any]) -> None:
+    write_batch(batch)
+    write_heartbeats(heard)
+    mark_expired(silent)
+
+
+_running: Gateway | None = None
+
+
+def gateway() -> Gateway:
+    """The gateway of this web process. Raises `RuntimeError` where none was started."""
+    if _running is None:
+        raise RuntimeError("no gateway runs in this process: it is started by `serve`")
+    return _running
+
+
+def is_running() -> bool:
+    return _running is not None
+
+
+@asynccontextmanager
+async def running_gateway() -> AsyncIterator[Gateway]:
+    """A started gateway, which `gateway()` returns inside the block."""
+    global _running
+    started = Gateway()
+    await started.start()
+    before, _running = _running, started
+    try:
+        yield started
+    finally:
+        await started.stop()
+        _running = before

@@ -1,0 +1,1 @@
+"""The ledger's way from memory to rows."""

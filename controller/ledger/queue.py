@@ -1,0 +1,85 @@
+"""Finished requests on their way into the ledger: queued, then written in batches."""
+
+import logging
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.utils.timezone import now
+
+from controller.models import LedgerEntry
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500  # rows in one INSERT: under SQLite's bound on parameters
+
+
+@dataclass(slots=True, kw_only=True)
+class FinishedRequest:
+    """What the ledger keeps of a request; the field names are `LedgerEntry`'s."""
+
+    request_id: str
+    client_request_id: str
+    face: str
+    endpoint: str
+    user_id: int | None
+    key_id: int | None
+    team_id: int | None
+    model: str
+    worker_id: UUID | None
+    stream: bool
+    status: int
+    error_code: str
+    finish_reason: str
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    tokens_estimated: bool
+    num_retries: int
+    ttft_seconds: float | None
+    duration_seconds: float
+    overhead_seconds: float
+    created_at: datetime = field(default_factory=now)
+
+
+class LedgerQueue:
+    """At most `limit` finished requests; above it the newest are dropped and counted.
+
+    That happens only when the database has not taken rows for as long as it takes to
+    serve `limit` requests; `num_dropped` is a gauge to alert on.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._queued: deque[FinishedRequest] = deque()
+        self.num_dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._queued)
+
+    def add(self, finished: FinishedRequest) -> None:
+        if len(self._queued) >= self._limit:
+            if not self.num_dropped:
+                logger.error("ledger queue full: requests go unrecorded")
+            self.num_dropped += 1
+            return
+        self._queued.append(finished)
+
+    def take(self) -> list[FinishedRequest]:
+        """All that are queued, oldest first; they are the caller's to write."""
+        taken, self._queued = list(self._queued), deque()
+        return taken
+
+    def give_back(self, batch: list[FinishedRequest]) -> None:
+        """Queue again, first in line, what could not be written."""
+        self._queued.extendleft(reversed(batch))
+
+
+def write_batch(batch: list[FinishedRequest]) -> None:
+    """Insert the rows. A row that is there already stays: a repeat does no harm."""
+    LedgerEntry.objects.bulk_create(
+        [LedgerEntry(**asdict(finished)) for finished in batch],
+        batch_size=BATCH,
+        ignore_conflicts=True,
+    )

@@ -1,0 +1,76 @@
+"""What an engine's refusal means in OpenAI's words: one table, most telling first.
+
+An engine's own text is not passed on unless it is about the client's request and one
+of the shapes below: it may speak of paths, hosts or other users' requests.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from controller.errors import (
+    ContextLengthExceeded,
+    InvalidRequest,
+    NoWorkerAvailable,
+    SwitchyardError,
+    UpstreamFailed,
+)
+
+
+class EngineError(msgspec.Struct):
+    """`error` as engines write it; `code` is a number in vLLM and a word elsewhere."""
+
+    message: str = ""
+    type: str | None = None
+    param: str | None = None
+    code: int | str | None = None
+
+
+class EngineErrorBody(msgspec.Struct):
+    error: EngineError
+
+
+# vLLM: "This model's maximum context length is 2048 tokens. However, your prompt
+# contains 3000 input tokens, ..." and "Input length (3000) exceeds model's maximum
+# context length (2048)."; both numbers stand in the sentence, whatever its form.
+CONTEXT_LENGTH = re.compile(r"maximum context length\D{1,8}\d+", re.IGNORECASE)
+MAX_SHOWN = 500  # characters of an engine's text about a client's own mistake
+
+
+def translate(engine: str, status: int, body: bytes) -> SwitchyardError:
+    """The error to answer with, for an engine's answer of 4xx or 5xx.
+
+    `engine` tells whose table applies: today all of ours speak one dialect.
+    """
+    reported = _reported(body)
+    if status in {400, 413, 422} and reported is not None:
+        return _clients_mistake(reported)
+    if status in {429, 503}:
+        return NoWorkerAvailable(
+            "The worker that was chosen takes no more requests now.", retry_after=2
+        )
+    return UpstreamFailed("The engine behind this model failed to answer.")
+
+
+def translate_event(engine: str, error: dict[str, Any]) -> SwitchyardError:
+    """The error to show for one that an engine sent inside a stream."""
+    code = error.get("code")
+    status = code if isinstance(code, int) else 500
+    return translate(engine, status, msgspec.json.encode({"error": error}))
+
+
+def _reported(body: bytes) -> EngineError | None:
+    try:
+        return msgspec.json.decode(body, type=EngineErrorBody).error
+    except msgspec.DecodeError:
+        return None
+
+
+def _clients_mistake(reported: EngineError) -> SwitchyardError:
+    message = reported.message[:MAX_SHOWN]
+    too_long = reported.code == ContextLengthExceeded.code
+    if too_long or CONTEXT_LENGTH.search(message):
+        return ContextLengthExceeded(message, param="messages")
+    code = reported.code if isinstance(reported.code, str) else None
+    return InvalidRequest(message, param=reported.param, code=code)

@@ -1,0 +1,375 @@
+"""One request's way to an engine and back: dispatch, relay, settle.
+
+An exchange knows no Django request and no socket. An edge opens one by `Gateway.open`,
+reads blocks of bytes, and closes it; closing on every ending frees the worker's slot,
+ends the engine's work if it still runs, and records the request once.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+
+from controller.errors import (
+    SwitchyardError,
+    UpstreamFailed,
+    UpstreamTimedOut,
+    error_event,
+)
+from controller.fleet.live import Fleet
+from controller.fleet.snapshot import ModelView, WorkerView
+from controller.identity.caller import Caller
+from controller.ledger.queue import FinishedRequest
+from controller.relay import engine_errors, sse
+from controller.relay.answers import AnswerReader, Usage
+from controller.relay.client import (
+    Connection,
+    UpstreamBroken,
+    UpstreamClient,
+    UpstreamSilent,
+    UpstreamUnreachable,
+    request_head,
+)
+from controller.relay.request import InferenceRequest
+
+logger = logging.getLogger(__name__)
+
+CLIENT_GONE = 499  # nginx's word for a client that closed the connection
+MAX_ERROR_BYTES = 64 * 1024
+TRY_ELSEWHERE = frozenset({502, 503})
+BYTES_PER_TOKEN = 4  # of a prompt whose engine never said; a rough rule for English
+
+
+class WorkerFailed(Exception):
+    """This worker cannot answer, another one may; `error` is said if none can."""
+
+    def __init__(self, error: SwitchyardError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """`perf_counter` readings along the way; 0.0 for what has not come yet."""
+
+    arrived_at: float
+    sent_at: float = 0.0
+    answered_at: float = 0.0
+    """When the engine's first bytes came in."""
+    first_out_at: float = 0.0
+    """When they were ready to go on to the client."""
+
+    def overhead_seconds(self) -> float:
+        """What the gateway itself added up to the first byte."""
+        if not self.first_out_at:
+            return (self.sent_at or time.perf_counter()) - self.arrived_at
+        waited = self.answered_at - self.sent_at
+        return self.first_out_at - self.arrived_at - waited
+
+    def ttft_seconds(self) -> float | None:
+        return self.first_out_at - self.arrived_at if self.first_out_at else None
+
+
+class Exchange:
+    """A request under way: a source of bytes that must be closed."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        request: InferenceRequest,
+        model: ModelView,
+        *,
+        fleet: Fleet,
+        client: UpstreamClient,
+        on_close: Callable[["Exchange"], None],
+    ) -> None:
+        self.caller = caller
+        self.request = request
+        self.model = model
+        self.worker: WorkerView | None = None
+        self.error: SwitchyardError | None = None
+        self.num_retries = 0
+        self._watch = Stopwatch(request.arrived_at)
+        self._reader = AnswerReader(request.show_usage)
+        self._events = sse.EventBuffer(settings.MAX_EVENT_BYTES)
+        self._fleet = fleet
+        self._client = client
+        self._on_close = on_close
+        self._connection: Connection | None = None
+        self._prompt_bytes = 0
+        self._block = b""
+        self._holds_slot = False
+        self._is_over = False
+        self._is_closed = False
+
+    # -- what came of it -------------------------------------------------------
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens as the engine counted them; zeros until it has said."""
+        return self._reader.usage or Usage()
+
+    @property
+    def finish_reason(self) -> str:
+        return self._reader.finish_reason
+
+    @property
+    def ttft_seconds(self) -> float | None:
+        """From the request's arrival to the first bytes for the client."""
+        return self._watch.ttft_seconds()
+
+    @property
+    def overhead_seconds(self) -> float:
+        return self._watch.overhead_seconds()
+
+    # -- before the first byte -------------------------------------------------
+
+    async def start(self) -> None:
+        """Return when the first bytes for the client are there, all if not a stream.
+
+        Raises `SwitchyardError` when the answer will not come; the exchange must be
+        closed all the same.
+        """
+        try:
+            await self._try_workers()
+        except SwitchyardError as exc:
+            self.error = exc
+            raise
+        self._watch.first_out_at = time.perf_counter()
+
+    async def _try_workers(self) -> None:
+        """Ask workers until one answers; one that is down costs a retry, no more."""
+        failed: set[UUID] = set()
+        failure: SwitchyardError | None = None
+        while True:
+            try:
+                worker = self._fleet.acquire(self.model, self.request.task, failed)
+            except SwitchyardError as exc:
+                # A worker that was there and failed says more than "none is left".
+                raise failure or exc from exc
+            self.worker, self._holds_slot = worker, True
+            try:
+                return await self._ask(worker)
+            except WorkerFailed as exc:
+                failure = exc.error
+                logger.warning("worker %s failed: %s", worker.address, exc.__cause__)
+            self._let_go()
+            failed.add(worker.id)
+            self.num_retries += 1
+
+    async def _ask(self, worker: WorkerView) -> None:
+        """Have this worker's first bytes. Raises `WorkerFailed` to try another."""
+        try:
+            connection = await self._send(worker)
+            if connection.status >= 400:
+                await self._read_refusal(worker, connection)
+            elif self.request.stream:
+                await self._begin_stream(connection)
+            else:
+                await self._read_answer(connection)
+        except UpstreamUnreachable as exc:
+            self._fleet.refused_connection(worker)
+            raise WorkerFailed(
+                UpstreamFailed("The worker behind this model cannot be reached.")
+            ) from exc
+        except UpstreamSilent as exc:
+            raise _as_error(exc) from exc
+        except UpstreamBroken as exc:
+            raise WorkerFailed(_as_error(exc)) from exc
+
+    async def _send(self, worker: WorkerView) -> Connection:
+        """Send the request; when this returns, the answer's headers are known."""
+        body = self._body_for(worker)
+        self._prompt_bytes = len(body)
+        headers = {
+            **worker.extra_headers,
+            "accept": "*/*",
+            "content-type": "application/json",
+            "x-request-id": self.request.request_id,
+        }
+        if worker.engine_key:
+            headers["authorization"] = f"Bearer {worker.engine_key}"
+        head = request_head(
+            worker.target, "POST", self.request.endpoint, headers, len(body)
+        )
+        self._watch.sent_at = time.perf_counter()
+        self._connection = await self._client.send(worker.target, head, body)
+        self._watch.answered_at = self._connection.received_at
+        return self._connection
+
+    def _body_for(self, worker: WorkerView) -> bytes:
+        """The checked body, re-encoded whole, in this engine's names."""
+        placement = worker.placements[self.model.name]
+        body = {**self.request.body, "model": placement.upstream_model}
+        if self.request.stream:
+            asked = body.get("stream_options") or {}
+            body["stream_options"] = {**asked, "include_usage": True}
+        return msgspec.json.encode({**body, **worker.extra_body})
+
+    async def _read_refusal(self, worker: WorkerView, connection: Connection) -> None:
+        """Raise what the engine's 4xx or 5xx means; its own words stay in the log."""
+        body = await self._read_whole(connection, MAX_ERROR_BYTES)
+        status = connection.status
+        logger.debug("worker %s answered %d: %r", worker.address, status, body[:2000])
+        error = engine_errors.translate(worker.engine, status, body)
+        if status in TRY_ELSEWHERE:
+            raise WorkerFailed(error)
+        raise error
+
+    async def _read_answer(self, connection: Connection) -> None:
+        body = await self._read_whole(connection, settings.MAX_ANSWER_BYTES)
+        self._reader.read_whole(body)
+        self._block = body
+        self._is_over = True
+        self._let_go()  # the engine is free, however slowly our client reads
+
+    async def _begin_stream(self, connection: Connection) -> None:
+        content_type = connection.headers.get("content-type", "")
+        if not content_type.startswith("text/event-stream"):
+            raise UpstreamBroken("the engine did not answer with a stream of events")
+        self._block = await self._next_block(connection)
+        if self._reader.error is not None:  # still time to answer with its status
+            raise self._reader.error
+        if not self._block:
+            raise UpstreamBroken("the engine's stream was empty")
+
+    async def _read_whole(self, connection: Connection, limit: int) -> bytes:
+        parts, size = [], 0
+        while part := await connection.read(self._idle_seconds):
+            size += len(part)
+            if size > limit:
+                raise UpstreamBroken(f"the engine's answer is over {limit} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    # -- the answer ------------------------------------------------------------
+
+    def body(self) -> bytes:
+        """The whole answer of a request that does not stream."""
+        return self._block
+
+    async def read(self) -> bytes:
+        """The next whole events of a stream, as many as have come; empty at the end.
+
+        A failure comes as one error event, then the end.
+        """
+        if self._block:
+            block, self._block = self._block, b""
+            return block
+        if self._is_over or self._connection is None:
+            return b""
+        try:
+            return await self._next_block(self._connection)
+        except UpstreamBroken as exc:
+            self._is_over = True
+            self.error = self.error or _as_error(exc)
+            logger.warning("stream cut: %s", exc)
+            return error_event(self.error)
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """The blocks of `read`, as an iterator."""
+        while block := await self.read():
+            yield block
+
+    def interrupt(self, error: SwitchyardError) -> None:
+        """End the stream soon, with this as its last event."""
+        self.error = error
+        if self._connection is not None:
+            self._connection.abort(UpstreamBroken(error.message))
+
+    async def _next_block(self, connection: Connection) -> bytes:
+        """Whole events, looked through; empty when the stream has ended well."""
+        assert self.worker is not None
+        while chunk := await connection.read(self._idle_seconds):
+            try:
+                block = self._events.feed(chunk)
+            except sse.EventTooLong as exc:
+                raise UpstreamBroken(str(exc)) from exc
+            if block and (block := self._reader.read_block(block, self.worker.engine)):
+                self.error = self.error or self._reader.error
+                return block
+        if not self._reader.saw_done and not self._reader.finish_reason:
+            raise UpstreamBroken("the engine's stream ended in mid-answer")
+        self._is_over = True
+        # Some engines leave out the customary last line; clients wait for it.
+        return b"" if self._reader.saw_done else sse.DONE_EVENT
+
+    # -- the ending ------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Free the slot, close the engine's request if it runs, record. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._let_go()
+        self._on_close(self)
+
+    def _let_go(self) -> None:
+        assert self.worker is not None or not self._holds_slot
+        if self.worker is None:
+            return
+        if self._holds_slot:
+            self._holds_slot = False
+            self._fleet.release(self.worker)
+        if self._connection is not None:
+            self._client.give_back(self.worker.target, self._connection)
+            self._connection = None
+
+    def record(self) -> FinishedRequest:
+        """The ledger's row of this exchange, as it stands now."""
+        caller, request, usage = self.caller, self.request, self._reader.usage
+        is_estimated = usage is None and bool(self._watch.first_out_at)
+        if is_estimated:
+            # Cut before the engine gave its count: about a token an event.
+            usage = Usage(
+                prompt_tokens=self._prompt_bytes // BYTES_PER_TOKEN,
+                completion_tokens=self._reader.num_events,
+            )
+        usage = usage or Usage()
+        return FinishedRequest(
+            request_id=request.request_id,
+            client_request_id=request.client_request_id,
+            face=caller.face,
+            endpoint=request.endpoint,
+            user_id=caller.user_id,
+            key_id=caller.key_id,
+            team_id=caller.team_id,
+            model=self.model.name,
+            worker_id=self.worker.id if self.worker else None,
+            stream=request.stream,
+            status=self._status(),
+            error_code=self.error.code if self.error else "",
+            finish_reason=self.finish_reason,
+            prompt_tokens=usage.prompt_tokens,
+            cached_tokens=usage.cached_tokens,
+            completion_tokens=usage.completion_tokens or 0,
+            tokens_estimated=is_estimated,
+            num_retries=self.num_retries,
+            ttft_seconds=self.ttft_seconds,
+            duration_seconds=time.perf_counter() - request.arrived_at,
+            overhead_seconds=self.overhead_seconds,
+        )
+
+    def _status(self) -> int:
+        if self.error is not None:
+            return self.error.status
+        return 200 if self._is_over or self._reader.saw_done else CLIENT_GONE
+
+    @property
+    def _idle_seconds(self) -> float:
+        return settings.UPSTREAM_IDLE_TIMEOUT.total_seconds()
+
+
+def _as_error(exc: UpstreamBroken) -> SwitchyardError:
+    if isinstance(exc, UpstreamSilent):
+        return UpstreamTimedOut(
+            f"The engine behind this model stood still: {exc}. Try again."
+        )
+    return UpstreamFailed(
+        "The engine behind this model broke off before its answer was complete."
+        " Try again."
+    )

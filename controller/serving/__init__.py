@@ -1,0 +1,1 @@
+"""A web process from its start to its end: mounting, lifespan, and the two servers."""
