@@ -1,0 +1,56 @@
+"""What every test shares: data of its own, real servers, and the order of the run."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import pytest
+from django.conf import settings
+
+from tests import servers
+
+# Set here and not in pyproject.toml: with the settings named there, pytest-django would
+# read them before this file runs, and the tests would work on the developer's data.
+if settings.configured:
+    raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests set it.")
+VAR_DIR = Path(tempfile.mkdtemp(prefix="switchyard-tests-"))
+for name in ("DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SERVE_ROLES", "HOST", "PORT"):
+    os.environ.pop(name, None)
+os.environ["VAR_DIR"] = str(VAR_DIR)
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+django.setup()
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(VAR_DIR, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Engine tests last, in one group: what is quick to fail fails first."""
+    items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Redis; mark the test `redis`."""
+    try:
+        with servers.running_redis(tmp_path_factory.mktemp("redis")) as url:
+            yield url
+    except servers.ServerMissing as exc:
+        pytest.skip(str(exc))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.PostgresServer]:
+    """A real PostgreSQL; mark the test `postgres`, take a `new_database()` of it."""
+    # Not below pytest's own folder, which other users, such as PostgreSQL's, cannot
+    # enter.
+    with tempfile.TemporaryDirectory(prefix="switchyard-postgres-") as folder:
+        try:
+            with servers.running_postgres(Path(folder)) as server:
+                yield server
+        except servers.ServerMissing as exc:
+            pytest.skip(str(exc))
