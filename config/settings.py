@@ -54,6 +54,10 @@ X_FRAME_OPTIONS = "DENY"
 
 # -- The parts ------------------------------------------------------------------------
 ROLES = ("controller", "chat", "api")
+# The path prefix below which the site lives behind a proxy, such as /switchyard.
+ROOT_PATH = env.text("ROOT_PATH").rstrip("/")
+# How many web processes `serve --workers` started; each hears only some heartbeats.
+WEB_PROCESSES = env.integer("WEB_PROCESSES", default=1, minimum=1)
 # Which faces this web process answers; `serve --roles` sets it.
 SERVED_ROLES = env.listing("SERVE_ROLES", default=ROLES)
 
@@ -66,13 +70,14 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "channels",
     "rest_framework",
+    "chat",  # before allauth: its account pages wear the product's look
     "allauth",
     "allauth.account",
     "controller",
     "openai_api",
-    "chat",
 ]
 # For HTML pages only: the machine paths have a lean handler of their own
 # (controller/lean.py) that runs none of these.
@@ -124,6 +129,20 @@ CHANNEL_LAYERS = {
     if REDIS_URL
     else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 }
+# The counters of the sign-in limits; several web processes share them through Redis.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "switchyard",
+    }
+    if REDIS_URL
+    else {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # The default of 300 would let guesses at 300 names push out a counter.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
 
 # -- Accounts -------------------------------------------------------------------------
 AUTH_USER_MODEL = "controller.User"
@@ -138,9 +157,70 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "/"
+LOGIN_REDIRECT_URL = "/" if "chat" in SERVED_ROLES else "admin:index"
 # Who may make an account: anybody, those with an invitation link, or nobody.
 SIGN_UP = env.choice("SIGN_UP", "invitation", ("open", "invitation", "closed"))
+ACCOUNT_ADAPTER = "controller.accounts.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+# Off by default: verifying an address needs a mail server.
+ACCOUNT_EMAIL_VERIFICATION = env.choice(
+    "EMAIL_VERIFICATION", "none", ("none", "optional", "mandatory")
+)
+if ACCOUNT_EMAIL_VERIFICATION == "mandatory":
+    ACCOUNT_SIGNUP_FIELDS[1] = "email*"
+# A password reset for an address without an account writes to nobody.
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Switchyard] "
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if BEHIND_HTTPS else "http"
+ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
+
+# -- E-mail ---------------------------------------------------------------------------
+# Without a mail server, letters are printed where the web process writes its log.
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if EMAIL_HOST
+    else "django.core.mail.backends.console.EmailBackend"
+)
+EMAIL_PORT = env.integer("EMAIL_PORT", default=587, minimum=1)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.secret("EMAIL_HOST_PASSWORD")
+EMAIL_USE_SSL = EMAIL_PORT == 465  # TLS from the first byte
+EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=EMAIL_PORT == 587)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text(
+    "DEFAULT_FROM_EMAIL", "Switchyard <switchyard@localhost>"
+)
+
+# -- Admin's look ---------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": "Switchyard",
+    "SITE_HEADER": "Switchyard",
+    "SITE_SUBHEADER": _("Fleet, access, ledger"),
+    "SITE_SYMBOL": "alt_route",
+    "SHOW_VIEW_ON_SITE": "chat" in SERVED_ROLES,
+    "SHOW_BACK_BUTTON": True,
+    "BORDER_RADIUS": "6px",
+    "COLORS": {
+        "primary": {  # blue, dark enough from 600 on for white text
+            "50": "oklch(97% .014 254.604)",
+            "100": "oklch(93.2% .032 255.585)",
+            "200": "oklch(88.2% .059 254.128)",
+            "300": "oklch(80.9% .105 251.813)",
+            "400": "oklch(70.7% .165 254.624)",
+            "500": "oklch(62.3% .214 259.815)",
+            "600": "oklch(54.6% .245 262.881)",
+            "700": "oklch(48.8% .243 264.376)",
+            "800": "oklch(42.4% .199 265.638)",
+            "900": "oklch(37.9% .146 265.522)",
+            "950": "oklch(28.2% .091 267.935)",
+        }
+    },
+    "STYLES": ["controller.admin.site.stylesheet"],
+    "DASHBOARD_CALLBACK": "controller.admin.dashboard.dashboard",
+    "SIDEBAR": {"navigation": "controller.admin.navigation.sidebar"},
+}
 
 # -- Text, time, files ----------------------------------------------------------------
 LANGUAGE_CODE = "en"
@@ -148,7 +228,7 @@ LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = VAR_DIR / "static"
+STATIC_ROOT = var.prepare(VAR_DIR / "static")  # `collectstatic` fills it
 
 # -- Fleet ----------------------------------------------------------------------------
 HEARTBEAT_INTERVAL = env.seconds("HEARTBEAT_INTERVAL", default=5)
@@ -177,11 +257,16 @@ DISPATCH_POLICY = env.choice(
 # -- The relay ------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", default=32 * 2**20, minimum=1)
 # An engine's whole answer to a call that does not stream, held in memory once.
+MAX_SOCKET_MESSAGE_BYTES = env.integer(
+    "MAX_SOCKET_MESSAGE_BYTES", default=2**20, minimum=1024
+)
 MAX_ANSWER_BYTES = env.integer("MAX_ANSWER_BYTES", default=64 * 2**20, minimum=1)
 # One event of a stream: logprobs make long ones.
 MAX_EVENT_BYTES = env.integer("MAX_EVENT_BYTES", default=4 * 2**20, minimum=1)
 UPSTREAM_CONNECT_TIMEOUT = env.seconds("UPSTREAM_CONNECT_TIMEOUT", default=3)
 UPSTREAM_FIRST_BYTE_TIMEOUT = env.seconds("UPSTREAM_FIRST_BYTE_TIMEOUT", default=600)
+# For workers behind TLS whose certificates a private authority signed.
+UPSTREAM_CA_FILE = env.text("UPSTREAM_CA_FILE")
 UPSTREAM_IDLE_TIMEOUT = env.seconds("UPSTREAM_IDLE_TIMEOUT", default=120)
 # Ceilings on what one request may ask of an engine.
 MAX_CHOICES = env.integer("MAX_CHOICES", default=16, minimum=1)
@@ -190,8 +275,23 @@ MAX_STOP_STRINGS = env.integer("MAX_STOP_STRINGS", default=16)
 # `serve --open`: a caller without a right key is this one limited guest.
 OPEN_TO_GUESTS = env.boolean("OPEN_TO_GUESTS", default=False)
 GUEST_MAX_CONCURRENT = env.integer("GUEST_MAX_CONCURRENT", default=8, minimum=1)
+# How long a stopping web process is unready before it stops listening, for a balancer
+# to notice.
+SHUTDOWN_NOTICE = env.seconds("SHUTDOWN_NOTICE", default=1)
 # How long a stopping web process lets streams run on.
 SHUTDOWN_GRACE = env.seconds("SHUTDOWN_GRACE", default=30)
+
+# -- Chat -----------------------------------------------------------------------------
+# An answer whose owner has no page open for this long is stopped.
+CHAT_UNATTENDED = env.seconds("CHAT_UNATTENDED", default=60)
+# How often the text of the answers in progress is written to their rows.
+CHAT_WRITE_INTERVAL = env.seconds("CHAT_WRITE_INTERVAL", default=0.2)
+# An answer whose process has not written for this long is shown as interrupted.
+CHAT_INTERRUPTED_AFTER = env.seconds("CHAT_INTERRUPTED_AFTER", default=15)
+CHAT_MAX_PROMPT_CHARS = env.integer("CHAT_MAX_PROMPT_CHARS", 200_000, minimum=1)
+CHAT_MAX_ANSWER_CHARS = env.integer("CHAT_MAX_ANSWER_CHARS", 1_000_000, minimum=1)
+# Answers in progress at once, for one user.
+CHAT_MAX_GENERATIONS = env.integer("CHAT_MAX_GENERATIONS", default=8, minimum=1)
 
 # -- Ledger ---------------------------------------------------------------------------
 LEDGER_FLUSH_INTERVAL = env.seconds("LEDGER_FLUSH_INTERVAL", default=1)

@@ -4,10 +4,14 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from controller.admin.site import sign_in
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("accounts/", include("allauth.urls")),
 ]
 if "controller" in settings.SERVED_ROLES:
+    # Before the console's own: strangers go to the accounts' page.
+    urlpatterns.append(path("admin/login/", sign_in))
     urlpatterns.append(path("admin/", admin.site.urls))
 if "chat" in settings.SERVED_ROLES:
     urlpatterns.append(path("", include("chat.urls")))

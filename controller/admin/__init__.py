@@ -1,0 +1,26 @@
+"""The operators' console: Django's admin under django-unfold.
+
+One module for each thing that operators look after; importing them registers them.
+"""
+
+from controller.admin import (
+    api_keys,
+    invitations,
+    join_tokens,
+    ledger,
+    people,
+    served_models,
+    site,
+    workers,
+)
+
+__all__ = [
+    "api_keys",
+    "invitations",
+    "join_tokens",
+    "ledger",
+    "people",
+    "served_models",
+    "site",
+    "workers",
+]

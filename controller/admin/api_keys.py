@@ -1,0 +1,198 @@
+"""API keys: shown once, then known by their beginning."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from unfold.decorators import display
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelect2MultipleWidget,
+)
+
+from controller.admin.base import AnnouncingAdmin, IssuingAdmin, site_address
+from controller.admin.secret_states import COLOURS, SecretState, shown
+from controller.durations import rough
+from controller.models import ApiKey, ModelAlias, ServedModel
+
+EXAMPLE = """\
+curl %s/v1/chat/completions \\
+  -H "Authorization: Bearer %s" -H "Content-Type: application/json" \\
+  -d '{"model": "%s", "messages": [{"role": "user", "content": "Hello!"}]}'"""
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            (state.value, state.label)
+            for state in (
+                SecretState.USABLE,
+                SecretState.EXPIRED,
+                SecretState.REVOKED,
+            )
+        ]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ApiKey]
+    ) -> QuerySet[ApiKey]:
+        unrevoked = queryset.filter(revoked_at=None)
+        match self.value():
+            case SecretState.USABLE:
+                return unrevoked.exclude(expires_at__lte=now())
+            case SecretState.EXPIRED:
+                return unrevoked.filter(expires_at__lte=now())
+            case SecretState.REVOKED:
+                return queryset.exclude(revoked_at=None)
+        return queryset
+
+
+class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    scopes = forms.MultipleChoiceField(
+        label=_("Scopes"),
+        choices=ApiKey.Scope.choices,
+        initial=[ApiKey.Scope.INFERENCE.value],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+    allowed_models = forms.MultipleChoiceField(
+        label=_("Allowed models"),
+        required=False,
+        widget=UnfoldAdminSelect2MultipleWidget,
+        help_text=_("None chosen: every model."),
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = (
+            "user",
+            "name",
+            "team",
+            "scopes",
+            "allowed_models",
+            "max_concurrent",
+            "expires_at",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names = {
+            *ServedModel.objects.values_list("name", flat=True),
+            *ModelAlias.objects.values_list("name", flat=True),
+            *(self.instance.allowed_models or ()),  # also of models that went
+        }
+        field = self.fields["allowed_models"]
+        assert isinstance(field, forms.MultipleChoiceField)
+        field.choices = [(name, name) for name in sorted(names)]
+
+    def clean_allowed_models(self) -> list[str] | None:
+        return self.cleaned_data["allowed_models"] or None
+
+    def clean_max_concurrent(self) -> int | None:
+        ceiling: int | None = self.cleaned_data["max_concurrent"]
+        if ceiling == 0:
+            raise forms.ValidationError(
+                _("At least 1; to refuse every request, revoke the key.")
+            )
+        return ceiling
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        if "expires_at" in self.changed_data and expires_at and expires_at <= now():
+            raise forms.ValidationError(
+                _("This moment has passed; to end the key now, revoke it.")
+            )
+        return expires_at
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        user = cleaned.get("user") or (self.instance.pk and self.instance.user)
+        team = cleaned.get("team")
+        if user and team and not team.memberships.filter(user=user).exists():
+            self.add_error(
+                "team", _("%(user)s is not a member.") % {"user": user.get_username()}
+            )
+        return cleaned
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
+    announced_topic = "keys"
+    issued_template = "controller/admin/api_key_issued.html"
+    form = ApiKeyForm
+    autocomplete_fields = ("user", "team")
+    list_display = (
+        "name",
+        "prefix",
+        "shown_state",
+        "user",
+        "team",
+        "scopes_shown",
+        "last_used",
+        "expires_at",
+    )
+    list_select_related = ("user", "team")
+    list_filter = (StateFilter,)
+    search_fields = ("prefix", "name", "user__username", "user__email")
+    search_help_text = _("Beginning of the key, name or owner")
+    actions = ("revoke",)
+
+    def issue(self, request: HttpRequest, fields: dict[str, Any]) -> tuple[ApiKey, str]:
+        return ApiKey.issue(**fields)
+
+    def issued_context(
+        self, request: HttpRequest, obj: Any, secret: str
+    ) -> dict[str, Any]:
+        model = (obj.allowed_models or [None])[0] or (
+            ServedModel.objects.filter(is_enabled=True)
+            .values_list("name", flat=True)
+            .first()
+        )
+        return {
+            "once": _("Copy the key now: it is stored as a digest, not shown again."),
+            "example": EXAMPLE % (site_address(request), secret, model or "MODEL"),
+        }
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        if obj is None:
+            return []
+        return ["user", "prefix", "shown_state", "created_at", "last_used_at"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        editable = list(ApiKeyForm.Meta.fields)
+        if obj is None:
+            return editable
+        return [*editable, "prefix", "shown_state", "created_at", "last_used_at"]
+
+    @display(description=_("state"), label=COLOURS)  # type: ignore[untyped-decorator]
+    def shown_state(self, key: ApiKey) -> tuple[str, Any]:
+        if key.revoked_at:
+            return shown(SecretState.REVOKED)
+        return shown(SecretState.EXPIRED if key.is_expired else SecretState.USABLE)
+
+    @admin.display(description=_("scopes"))
+    def scopes_shown(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes)
+
+    @admin.display(description=_("last used"), ordering="last_used_at")
+    def last_used(self, key: ApiKey) -> str:
+        if key.last_used_at is None:
+            return str(_("never"))
+        return str(_("%s ago") % rough(now() - key.last_used_at))
+
+    @admin.action(
+        description=_("Revoke (refused everywhere, for good)"), permissions=["change"]
+    )
+    def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        unrevoked = list(keys.filter(revoked_at=None))
+        for key in unrevoked:
+            key.revoke()
+            self.log_change(request, key, "Revoked.")
+        words = ngettext("%d key revoked.", "%d keys revoked.", len(unrevoked))
+        self.message_user(request, words % len(unrevoked))

@@ -1,0 +1,132 @@
+"""What the console's pages have in common."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models, transaction
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+
+from controller.models import Revision
+
+
+class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]  # django-unfold has no types
+    """A page of the console."""
+
+    list_fullwidth = True
+    list_per_page = 50
+    show_full_result_count = False
+    warn_unsaved_form = True
+
+
+class AnnouncingAdmin(ConsoleAdmin):
+    """Saving and deleting here reaches every web process: they cache these rows."""
+
+    announced_topic: ClassVar[str]  # of Revision
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: models.Model,
+        form: "ModelForm[Any]",
+        change: bool,
+    ) -> None:
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            Revision.bump(self.announced_topic)
+
+    def delete_model(self, request: HttpRequest, obj: models.Model) -> None:
+        with transaction.atomic():
+            super().delete_model(request, obj)
+            Revision.bump(self.announced_topic)
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: models.QuerySet[Any]
+    ) -> None:
+        with transaction.atomic():
+            super().delete_queryset(request, queryset)
+            Revision.bump(self.announced_topic)
+
+
+class IssuingAdmin(ConsoleAdmin):
+    """Rows with a secret that is shown once: in the answer to the POST that made them.
+
+    It is never put into a message, a session or a redirect, which would store it.
+    """
+
+    issued_template: ClassVar[str]
+
+    def issue(
+        self, request: HttpRequest, fields: dict[str, Any]
+    ) -> tuple[models.Model, str]:
+        """(the stored row, its secret), of the form's cleaned fields."""
+        raise NotImplementedError
+
+    def issued_context(
+        self, request: HttpRequest, obj: models.Model, secret: str
+    ) -> dict[str, Any]:
+        """What the page that shows the secret needs besides."""
+        return {}
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: models.Model,
+        form: "ModelForm[Any]",
+        change: bool,
+    ) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        issued, secret = self.issue(request, form.cleaned_data)
+        obj.pk = issued.pk
+        obj.refresh_from_db()
+        # Between here and response_add there is only the request to carry it.
+        request.issued_secret = secret  # type: ignore[attr-defined]
+
+    def add_view(
+        self,
+        request: HttpRequest,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        one_button = {
+            "show_save_and_add_another": False,
+            "show_save_and_continue": False,
+        }
+        answer: HttpResponse = super().add_view(
+            request, form_url, {**one_button, **(extra_context or {})}
+        )
+        return answer
+
+    def response_add(
+        self,
+        request: HttpRequest,
+        obj: models.Model,
+        post_url_continue: str | None = None,
+    ) -> HttpResponse:
+        secret: str = request.issued_secret  # type: ignore[attr-defined]
+        name = self.opts.model_name
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"{str(self.opts.verbose_name).capitalize()} {obj}",
+            "secret": secret,
+            "row": obj,
+            "list_url": reverse(f"admin:controller_{name}_changelist"),
+            **self.issued_context(request, obj, secret),
+        }
+        return TemplateResponse(
+            request,
+            self.issued_template,
+            context,
+            headers={"Cache-Control": "no-store"},
+        )
+
+
+def site_address(request: HttpRequest) -> str:
+    """Under which address others reach this site, without a slash at the end."""
+    return settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")

@@ -1,0 +1,120 @@
+"""The ledger, to be read."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
+from unfold.paginator import InfinitePaginator
+
+from controller.admin.base import ConsoleAdmin
+from controller.models import LedgerEntry, ServedModel
+
+
+class ModelFilter(admin.SimpleListFilter):
+    """The names come from the served models: asking the ledger would read all of it."""
+
+    title = _("model")
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        names = ServedModel.objects.values_list("name", flat=True)
+        return [(name, name) for name in names]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[LedgerEntry]
+    ) -> QuerySet[LedgerEntry]:
+        return queryset.filter(model=self.value()) if self.value() else queryset
+
+
+class StatusFilter(admin.SimpleListFilter):
+    title = _("status")
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("done", _("answered (2xx)")),
+            ("refused", _("refused (4xx)")),
+            ("failed", _("failed (5xx)")),
+        ]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[LedgerEntry]
+    ) -> QuerySet[LedgerEntry]:
+        match self.value():
+            case "done":
+                return queryset.filter(status__lt=400)
+            case "refused":
+                return queryset.filter(status__range=(400, 499))
+            case "failed":
+                return queryset.filter(status__gte=500)
+        return queryset
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ConsoleAdmin):
+    list_display = (
+        "created_at",
+        "shown_status",
+        "model",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "ttft",
+        "duration",
+        "overhead",
+        "ending",
+        "face",
+        "user",
+        "key",
+        "worker",
+    )
+    list_select_related = ("user", "key", "worker")
+    list_filter = ("face", ModelFilter, StatusFilter, "created_at")
+    search_fields = ("request_id__exact",)
+    search_help_text = _("A whole request id, as in the x-request-id header")
+    # It may hold millions of rows: no count, and no order but the one with an index.
+    paginator = InfinitePaginator
+    ordering = ("-id",)
+    sortable_by = ()
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # retention deletes, by LEDGER_RETENTION_DAYS
+
+    @display(  # type: ignore[untyped-decorator]
+        description=_("status"), label={2: "success", 4: "warning", 5: "danger"}
+    )
+    def shown_status(self, entry: LedgerEntry) -> tuple[int, str]:
+        return entry.status // 100, str(entry.status)
+
+    @admin.display(description=_("TTFT"))
+    def ttft(self, entry: LedgerEntry) -> str:
+        return _shown(entry.ttft_seconds)
+
+    @admin.display(description=_("duration"))
+    def duration(self, entry: LedgerEntry) -> str:
+        return _shown(entry.duration_seconds)
+
+    @admin.display(description=_("overhead"))
+    def overhead(self, entry: LedgerEntry) -> str:
+        return _shown(entry.overhead_seconds)
+
+    @admin.display(description=_("ending"))
+    def ending(self, entry: LedgerEntry) -> str:
+        return entry.error_code or entry.finish_reason or "-"
+
+
+def _shown(seconds: float | None) -> str:
+    """Milliseconds under a second, where the interest lies; seconds above."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"

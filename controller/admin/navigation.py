@@ -1,0 +1,57 @@
+"""The console's sidebar."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """The groups of links, as django-unfold reads them; what the user may not see is
+    left out."""
+    return [
+        {
+            "items": [
+                {
+                    "title": _("Overview"),
+                    "icon": "monitoring",
+                    "link": reverse("admin:index"),
+                }
+            ]
+        },
+        _group(
+            request,
+            _("Fleet"),
+            (_("Workers"), "dns", "worker"),
+            (_("Models"), "neurology", "servedmodel"),
+            (_("Join tokens"), "add_link", "jointoken"),
+        ),
+        _group(
+            request,
+            _("Access"),
+            (_("Users"), "person", "user"),
+            (_("Teams"), "groups", "team"),
+            (_("API keys"), "key", "apikey"),
+            (_("Invitations"), "mail", "invitation"),
+        ),
+        _group(request, _("Usage"), (_("Ledger"), "receipt_long", "ledgerentry")),
+    ]
+
+
+def _group(
+    request: HttpRequest, title: str, *models: tuple[str, str, str]
+) -> dict[str, Any]:
+    return {
+        "title": title,
+        "separator": True,
+        "items": [
+            {
+                "title": label,
+                "icon": icon,
+                "link": reverse(f"admin:controller_{model}_changelist"),
+            }
+            for label, icon, model in models
+            if request.user.has_perm(f"controller.view_{model}")
+        ],
+    }

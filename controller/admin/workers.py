@@ -1,0 +1,262 @@
+"""Workers: how they fare, and what operators decide about them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+
+from controller.admin.base import ConsoleAdmin
+from controller.admin.worker_states import COLOURS, ShownState, with_shown_state
+from controller.durations import rough
+from controller.models import Placement, Worker
+from controller.models.fleet import WorkerQuerySet
+
+SHOWN_MODELS = 3  # names in a list's cell; more are counted
+
+
+# What the system writes: shown, by lines, never edited.
+LOAD_FIELDS = (
+    ("shown_state", "heartbeat"),
+    ("running", "waiting", "max_concurrency"),
+    ("kv_cache", "kv_cache_tokens", "prefix_cache_hits"),
+    ("prompt_tokens_total", "generation_tokens_total"),
+    ("num_restarts", "loading"),
+)
+ENGINE_FIELDS = (
+    ("address", "resolved_ip"),
+    ("engine_shown", "start_id"),
+    ("keyless", "is_exclusive", "can_continue"),
+    ("join_token", "joined_at"),
+    ("expired_at", "left_at"),
+)
+
+
+class StateFilter(admin.SimpleListFilter):
+    """By computed state; unless asked for, workers that left are not shown."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(ShownState.choices)
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        every, *states = super().choices(changelist)
+        yield {**every, "display": _("Registered")}
+        yield from states
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if state := self.value():
+            return queryset.filter(shown_state=state)
+        return queryset.filter(left_at=None)
+
+
+class WorkerForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Worker
+        fields = ("is_enabled", "drain_wished", "weight", "labels")
+
+    def clean_weight(self) -> float:
+        weight: float = self.cleaned_data["weight"]
+        if weight <= 0:
+            raise forms.ValidationError(
+                _("More than 0, please; to send nothing, disable the worker.")
+            )
+        return weight
+
+    def clean_labels(self) -> dict[str, str]:
+        labels = self.cleaned_data["labels"] or {}
+        if not isinstance(labels, dict) or not all(
+            isinstance(value, str) for value in labels.values()
+        ):
+            raise forms.ValidationError(
+                _('Labels are names with texts, such as {"zone": "eu-1"}.')
+            )
+        return labels
+
+
+class PlacementInline(TabularInline):  # type: ignore[misc]  # no types
+    model = Placement
+    verbose_name_plural = _("models on this worker")
+    fields = readonly_fields = (
+        "served_model",
+        "tasks",
+        "modalities",
+        "context_length",
+        "parent",
+        "upstream_model",
+    )
+    hide_title = True
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Placement]:
+        found: QuerySet[Placement] = super().get_queryset(request)
+        return found.select_related("served_model", "worker")
+
+
+@admin.register(Worker)
+class WorkerAdmin(ConsoleAdmin):
+    form = WorkerForm
+    inlines = (PlacementInline,)
+    list_display = (
+        "address",
+        "models",
+        "shown_state",
+        "running",
+        "waiting",
+        "kv_cache",
+        "heartbeat",
+        "engine_shown",
+        "weight",
+        "keyless",
+    )
+    list_filter = (StateFilter, "served_models", "engine")
+    search_fields = ("address", "served_models__name", "engine")
+    search_help_text = _("Address, model or engine")
+    ordering = ("address",)
+    actions = ("drain", "resume", "enable", "disable", "remove")
+    actions_list = ("add_worker",)
+    fieldsets = (
+        (
+            _("What you decide"),
+            {"fields": ("is_enabled", "drain_wished", "weight", "labels")},
+        ),
+        (
+            _("How it fares"),
+            {"fields": LOAD_FIELDS},
+        ),
+        (
+            _("What it is"),
+            {"fields": ENGINE_FIELDS},
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        workers: QuerySet[Worker] = super().get_queryset(request)
+        return with_shown_state(workers).prefetch_related("placements__served_model")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        return [name for line in (*LOAD_FIELDS, *ENGINE_FIELDS) for name in line]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # a worker adds itself, with a join token
+
+    def has_invite_permission(self, request: HttpRequest) -> bool:
+        """Who may issue the token that a worker adds itself with."""
+        return request.user.has_perm("controller.add_jointoken")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # the ledger speaks of it; `remove` takes it out of the fleet
+
+    def save_model(
+        self, request: HttpRequest, obj: Worker, form: "ModelForm[Any]", change: bool
+    ) -> None:
+        """Write what was changed and nothing else: heartbeats go on meanwhile."""
+        changed = {name: form.cleaned_data[name] for name in form.changed_data}
+        Worker.objects.filter(pk=obj.pk).change(**changed)
+
+    @admin.display(description=_("models"))
+    def models(self, worker: Worker) -> str:
+        names = sorted(row.served_model.name for row in worker.placements.all())
+        shown = ", ".join(names[:SHOWN_MODELS])
+        num_more = len(names) - SHOWN_MODELS
+        return f"{shown} +{num_more}" if num_more > 0 else shown or "-"
+
+    @display(description=_("state"), ordering="shown_state", label=COLOURS)  # type: ignore[untyped-decorator]
+    def shown_state(self, worker: Any) -> tuple[str, str]:
+        return worker.shown_state, str(ShownState(worker.shown_state).label)
+
+    @admin.display(description=_("KV cache"), ordering="kv_cache_usage")
+    def kv_cache(self, worker: Worker) -> str:
+        usage = worker.kv_cache_usage
+        return "-" if usage is None else f"{usage:.0%}"
+
+    @admin.display(description=_("last heartbeat"), ordering="last_heartbeat_at")
+    def heartbeat(self, worker: Worker) -> str:
+        return str(_("%s ago") % rough(worker.silence))
+
+    @admin.display(description=_("engine"), ordering="engine")
+    def engine_shown(self, worker: Worker) -> str:
+        return f"{worker.engine} {worker.engine_version}".strip()
+
+    @display(
+        description=_("keyless"), ordering="is_keyless", label={_("keyless"): "warning"}
+    )  # type: ignore[untyped-decorator]
+    def keyless(self, worker: Worker) -> str:
+        return str(_("keyless")) if worker.is_keyless else ""
+
+    @admin.display(description=_("prefix-cache hits"))
+    def prefix_cache_hits(self, worker: Worker) -> str:
+        queries, hits = (
+            worker.prefix_cache_queries_total,
+            worker.prefix_cache_hits_total,
+        )
+        return f"{(hits or 0) / queries:.0%}" if queries else "-"
+
+    @admin.display(description=_("loading"))
+    def loading(self, worker: Worker) -> str:
+        progress = worker.loading_progress
+        return "-" if progress is None else f"{progress:.0%}"
+
+    @admin.action(description=_("Drain (finish, take no more)"), permissions=["change"])
+    def drain(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
+        self._decide(request, workers, _("Drained."), drain_wished=True)
+
+    @admin.action(description=_("Resume (end the drain)"), permissions=["change"])
+    def resume(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
+        self._decide(request, workers, _("Resumed."), drain_wished=False)
+
+    @admin.action(description=_("Enable"), permissions=["change"])
+    def enable(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
+        self._decide(request, workers, _("Enabled."), is_enabled=True)
+
+    @admin.action(
+        description=_("Disable (send nothing, keep registered)"),
+        permissions=["change"],
+    )
+    def disable(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
+        self._decide(request, workers, _("Disabled."), is_enabled=False)
+
+    @admin.action(description=_("Remove (as if it had left)"), permissions=["change"])
+    def remove(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
+        self._decide(
+            request, workers.filter(left_at=None), _("Removed."), left_at=now()
+        )
+
+    @action(  # type: ignore[untyped-decorator]
+        description=_("Add a worker"),
+        icon="add_link",
+        permissions=["invite"],
+    )
+    def add_worker(self, request: HttpRequest) -> HttpResponseRedirect:
+        return HttpResponseRedirect(reverse("admin:controller_jointoken_add"))
+
+    def _decide(
+        self, request: HttpRequest, workers: WorkerQuerySet, what: Any, **fields: object
+    ) -> None:
+        """Change the workers, and leave in their history who did it."""
+        decided = Worker.objects.filter(
+            pk__in=list(workers.values_list("pk", flat=True))
+        )
+        num_changed = decided.change(**fields)
+        LogEntry.objects.log_actions(str(request.user.pk), decided, CHANGE, str(what))
+        words = ngettext("%d worker: %s", "%d workers: %s", num_changed)
+        self.message_user(request, words % (num_changed, what))

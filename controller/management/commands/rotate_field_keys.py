@@ -1,0 +1,38 @@
+"""`manage.py rotate_field_keys`: encrypt stored secrets anew with the first key."""
+
+from typing import Any
+
+from cryptography.fernet import InvalidToken
+from django.core.management.base import BaseCommand, CommandError
+
+from controller.identity import encryption
+from controller.models import Worker
+
+
+class Command(BaseCommand):
+    help = (
+        "Encrypt every engine key anew with the first of FIELD_KEYS;"
+        " afterwards the other keys may be dropped."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        num_rotated = 0
+        unreadable = []
+        workers = Worker.objects.exclude(encrypted_engine_key="")
+        for worker in workers.only("address", "encrypted_engine_key").iterator():
+            old = worker.encrypted_engine_key
+            try:
+                new = encryption.rotate(old)
+            except InvalidToken:
+                unreadable.append(str(worker))
+                continue
+            # A worker that rejoined meanwhile has a newer key, written with the first.
+            num_rotated += Worker.objects.filter(
+                pk=worker.pk, encrypted_engine_key=old
+            ).update(encrypted_engine_key=new)
+        self.stdout.write(f"Encrypted anew: {num_rotated} engine key(s).")
+        if unreadable:
+            raise CommandError(
+                f"None of FIELD_KEYS reads the engine key of {', '.join(unreadable)}."
+                " Bring back the key it was written with, or let the worker join again."
+            )

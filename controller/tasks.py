@@ -1,0 +1,27 @@
+"""What the task worker does; the schedule is CELERY_BEAT_SCHEDULE in the settings."""
+
+import logging
+from datetime import timedelta
+
+from celery import shared_task
+from django.conf import settings
+from django.utils.timezone import now
+
+from controller import retention
+from controller.models import ProcessHeard
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def report_alive() -> None:
+    """Leave a sign that beat and the task worker run, for the admin to show."""
+    ProcessHeard.report(ProcessHeard.TASK_WORKER)
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def prune_ledger() -> None:
+    """Delete what is older than LEDGER_RETENTION_DAYS."""
+    before = now() - timedelta(days=settings.LEDGER_RETENTION_DAYS)
+    if num_pruned := retention.prune_ledger(before):
+        logger.info("pruned %d ledger entries from before %s", num_pruned, before)
