@@ -9,6 +9,7 @@ side: responses are sent without `HttpResponse.close()`, which would fire them.
 import asyncio
 import io
 import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
@@ -18,7 +19,6 @@ from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 from rest_framework.exceptions import APIException, MethodNotAllowed
-from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from controller import logs
@@ -46,6 +46,7 @@ class LeanRequest(ASGIRequest):
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, io.BytesIO())
+        self.arrived_at = time.perf_counter()
         self.request_id = make_request_id()
         self.caller: Any = None
         self._receive = receive
@@ -227,19 +228,20 @@ class LeanAPIView(APIView):
     """A REST framework view whose handlers are coroutines.
 
     REST framework's dispatch is sync. This one keeps its shape (authenticate, check,
-    handle, translate) and settles content negotiation once: the answer is JSON.
+    handle, translate) over the request as it came: content is settled once, as JSON,
+    and nothing of REST framework's lazy parsing is needed where msgspec reads.
     """
 
     async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         self.args, self.kwargs = args, kwargs
-        self.request = wrapped = Request(request)
+        self.request = request
         self.headers = {}
         try:
             handler = getattr(self, str(request.method).lower(), None)
             if handler is None or request.method.lower() not in self.http_method_names:
                 raise MethodNotAllowed(request.method)
             await self.admit(request)
-            response = await handler(wrapped, *args, **kwargs)
+            response = await handler(request, *args, **kwargs)
         except ClientGone:
             raise
         except Exception as exc:

@@ -1,6 +1,14 @@
 """Addresses under `/v1/`."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
+
+from openai_api import views
 
 app_name = "openai_api"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("chat/completions", views.ChatCompletions.as_view()),
+    path("completions", views.Completions.as_view()),
+    path("models", views.Models.as_view()),
+    # A model's name may hold slashes, as hubs' names do.
+    path("models/<path:name>", views.Model.as_view()),
+]

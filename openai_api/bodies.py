@@ -1,0 +1,254 @@
+"""Request bodies of `/v1`: decoded once, checked field by field, names and all.
+
+A field is one of four kinds: known (typed and checked here), passed (the engine's to
+check), ignored (means something only on OpenAI's own servers), or an engine control,
+which needs a key with the scope `engine`. Anything else is refused by name: what a
+newer engine would make of an unknown field is not ours to guess.
+"""
+
+import json
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from django.conf import settings
+from msgspec import Meta, Struct
+
+from controller.errors import InvalidRequest, PermissionRefused
+
+Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class StreamOptions(Struct):
+    include_usage: bool | None = None
+
+
+class Message(Struct):
+    role: Annotated[str, Meta(min_length=1, max_length=50)]
+    content: str | list[dict[str, Any]] | None = None
+
+
+class GenerationBody(Struct):
+    """What chat and completions share."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Count | None = None
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] | None = None
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    n: Count | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    user: str | None = None
+    top_k: int | None = None
+    min_p: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0.0)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0)] | None = None
+    ignore_eos: bool | None = None
+
+
+class ChatBody(GenerationBody, kw_only=True):
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+
+
+class CompletionBody(GenerationBody, kw_only=True):
+    prompt: str | list[str] | list[int] | list[list[int]]
+    best_of: Count | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0)] | None = None
+    suffix: str | None = None
+
+
+Body = TypeVar("Body", bound=GenerationBody)
+
+# The engine's to check: they change the prompt or the sampling of this request alone.
+PASSED = frozenset(
+    {
+        "add_generation_prompt",
+        "bad_words",
+        "continue_final_message",
+        "documents",
+        "functions",
+        "function_call",
+        "include_reasoning",
+        "include_stop_str_in_output",
+        "length_penalty",
+        "reasoning_effort",
+        "response_format",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "stop_token_ids",
+        "structured_outputs",
+        "truncate_prompt_tokens",
+    }
+)
+# They steer OpenAI's own storage, billing or routing; clients send them by habit.
+IGNORED = frozenset(
+    {
+        "metadata",
+        "modalities",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "user",
+        "verbosity",
+        "web_search_options",
+    }
+)
+# They reach past this request, into the engine's queue, cache or template.
+ENGINE_CONTROLS = frozenset(
+    {
+        "cache_salt",
+        "chat_template",
+        "chat_template_kwargs",
+        "kv_transfer_params",
+        "mm_processor_kwargs",
+        "priority",
+        "prompt_embeds",
+        "prompt_logprobs",
+        "request_id",
+        "return_token_ids",
+        "vllm_xargs",
+    }
+)
+
+
+def decode(
+    raw: bytes, kind: type[Body], scopes: frozenset[str]
+) -> tuple[Body, dict[str, Any]]:
+    """(the checked fields, the body for the engine), both from one reading of `raw`.
+
+    Raises `InvalidRequest` naming the field, `PermissionRefused` for an engine control
+    without its scope.
+    """
+    given = _read_json(raw)
+    names = known_names(kind)
+    body: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in names or name in PASSED:
+            if value is not None and name not in IGNORED:
+                body[name] = value
+        elif name not in IGNORED:
+            _refuse_unknown(name, names, scopes)
+            body[name] = value
+    try:
+        checked = msgspec.convert(given, kind)
+    except msgspec.ValidationError as exc:
+        raise _named(exc) from exc
+    _check_ceilings(checked)
+    return checked, body
+
+
+def known_names(kind: type[Struct]) -> frozenset[str]:
+    return frozenset(kind.__struct_fields__)
+
+
+def _read_json(raw: bytes) -> dict[str, Any]:
+    """The object, no name in it twice. Two readers disagree over which of two equal
+    names counts, and what was checked must be what the engine reads."""
+    try:
+        given = msgspec.json.decode(raw, type=dict[str, Any])
+        json.loads(raw, object_pairs_hook=_refuse_twice)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(
+            "The body must be a JSON object.", code="invalid_json"
+        ) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
+        raise InvalidRequest(
+            f"We could not parse the JSON body of your request: {exc}.",
+            code="invalid_json",
+        ) from exc
+    except RecursionError as exc:
+        raise InvalidRequest(
+            "The JSON body is nested too deeply.", code="invalid_json"
+        ) from exc
+    return given
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    """Only looks; the value it gives is not kept."""
+    if len(pairs) > 1:
+        seen = set()
+        for name, _value in pairs:
+            if name in seen:
+                raise InvalidRequest(
+                    f"The field `{name[:100]}` stands in the body more than once.",
+                    param=name[:100],
+                    code="duplicate_field",
+                )
+            seen.add(name)
+
+
+def _refuse_unknown(name: str, names: frozenset[str], scopes: frozenset[str]) -> None:
+    """Raise unless `name` is an engine control, or anything, of a caller who may."""
+    folded = name.lower()
+    if folded != name and folded in names | PASSED | IGNORED | ENGINE_CONTROLS:
+        raise InvalidRequest(
+            f"Unknown field `{name[:100]}`: names are case-sensitive, write"
+            f" `{folded}`.",
+            param=name[:100],
+            code="unknown_parameter",
+        )
+    if "engine" in scopes:
+        return
+    if name in ENGINE_CONTROLS:
+        raise PermissionRefused(
+            f"The field `{name}` controls the engine itself; it needs an API key with"
+            " the scope `engine`.",
+            param=name,
+        )
+    raise InvalidRequest(
+        f"Unrecognized request argument supplied: {name[:100]}.",
+        param=name[:100],
+        code="unknown_parameter",
+    )
+
+
+def _named(exc: msgspec.ValidationError) -> InvalidRequest:
+    """msgspec's message in a sentence, with the field that it names as `param`."""
+    what, _, where = str(exc).partition(" - at `$")
+    path = where.strip("`.")
+    if what.startswith("Object missing required field"):
+        missing = what.split("`")[1]
+        path = f"{path}.{missing}" if path else missing
+        return InvalidRequest(
+            f"Missing required parameter: '{path}'.",
+            param=path,
+            code="missing_required_parameter",
+        )
+    return InvalidRequest(
+        f"Invalid value for '{path}': {what[0].lower()}{what[1:]}.", param=path or None
+    )
+
+
+def _check_ceilings(body: GenerationBody) -> None:
+    stops = len(body.stop) if isinstance(body.stop, list) else 0
+    best_of = getattr(body, "best_of", None) or 1
+    # A completion's `logprobs` is a number, a chat's is a switch beside `top_logprobs`.
+    wanted = getattr(body, "top_logprobs", None) or getattr(body, "logprobs", None) or 0
+    for name, value, ceiling in (
+        ("n", body.n or 1, settings.MAX_CHOICES),
+        ("best_of", best_of, settings.MAX_CHOICES),
+        ("stop", stops, settings.MAX_STOP_STRINGS),
+        ("logprobs", int(wanted), settings.MAX_TOP_LOGPROBS),
+    ):
+        if value > ceiling:
+            raise InvalidRequest(
+                f"Invalid value for '{name}': {value} is above this server's limit of"
+                f" {ceiling}.",
+                param=name,
+            )

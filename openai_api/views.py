@@ -1,0 +1,121 @@
+"""The endpoints under `/v1`: parse, authorise, one call, shape the answer."""
+
+from typing import Any, ClassVar
+
+import msgspec
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+
+from controller.errors import ModelNotFound
+from controller.fleet.snapshot import ModelView
+from controller.gateway import gateway
+from controller.lean import LeanAPIView, LeanRequest, PumpedResponse
+from controller.relay.exchange import Exchange
+from controller.relay.request import InferenceRequest
+from openai_api import bodies
+from openai_api.authentication import authenticate
+from workers.protocol import Task
+
+MAX_CLIENT_ID = 200
+
+
+class OpenAIView(LeanAPIView):
+    """A view for the holder of an API key."""
+
+    async def admit(self, request: LeanRequest) -> None:
+        request.caller = await authenticate(request)
+
+
+class GenerationView(OpenAIView):
+    """Relays one checked request to a worker of the model that it names."""
+
+    task: ClassVar[Task]
+    endpoint: ClassVar[str]
+    body_type: ClassVar[type[bodies.GenerationBody]]
+
+    async def post(self, request: LeanRequest) -> HttpResponseBase:
+        raw = await request.read_body()
+        checked, body = bodies.decode(raw, self.body_type, request.caller.scopes)
+        options = checked.stream_options
+        exchange = await gateway().open(
+            request.caller,
+            InferenceRequest(
+                endpoint=self.endpoint,
+                task=self.task,
+                model=checked.model,
+                body=body,
+                stream=bool(checked.stream),
+                show_usage=bool(options and options.include_usage),
+                request_id=request.request_id,
+                client_request_id=client_request_id(request),
+                arrived_at=request.arrived_at,
+            ),
+        )
+        return await answer(exchange)
+
+
+class ChatCompletions(GenerationView):
+    task = Task.CHAT
+    endpoint = "/v1/chat/completions"
+    body_type = bodies.ChatBody
+
+
+class Completions(GenerationView):
+    task = Task.COMPLETIONS
+    endpoint = "/v1/completions"
+    body_type = bodies.CompletionBody
+
+
+class Models(OpenAIView):
+    """The models that a request would be dispatched to now."""
+
+    async def get(self, request: LeanRequest) -> HttpResponse:
+        models = gateway().models(request.caller)
+        return json_response(
+            {"object": "list", "data": [model_object(model) for model in models]}
+        )
+
+
+class Model(OpenAIView):
+    async def get(self, request: LeanRequest, name: str) -> HttpResponse:
+        caller = request.caller
+        model = gateway().find_model(caller, name)
+        if model not in gateway().models(caller):
+            raise ModelNotFound(name)
+        return json_response(model_object(model))
+
+
+async def answer(exchange: Exchange) -> HttpResponseBase:
+    """The exchange as a response: a stream that is pumped, or its whole body."""
+    headers = {"X-Switchyard-Overhead-Ms": f"{exchange.overhead_seconds * 1000:.2f}"}
+    if exchange.request.stream:
+        # Proxies in between must not collect the events.
+        headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return PumpedResponse(exchange, headers)
+    await exchange.aclose()
+    return HttpResponse(
+        exchange.body(), content_type="application/json", headers=headers
+    )
+
+
+def client_request_id(request: LeanRequest) -> str:
+    """The client's own id, if it sent one that can be kept: printable, not long."""
+    given = request.META.get("HTTP_X_REQUEST_ID", "")
+    return given[:MAX_CLIENT_ID] if given.isascii() and given.isprintable() else ""
+
+
+def model_object(model: ModelView) -> dict[str, Any]:
+    """The model as OpenAI lists it, with what vLLM and we add."""
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": int(model.created_at.timestamp()),
+        "owned_by": "switchyard",
+        "max_model_len": model.context_length,
+        "aliases": list(model.aliases),
+        "tasks": sorted(model.tasks),
+    }
+
+
+def json_response(content: dict[str, Any]) -> HttpResponse:
+    return HttpResponse(msgspec.json.encode(content), content_type="application/json")
