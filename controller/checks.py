@@ -54,6 +54,25 @@ def workers_survive_between_heartbeats(
     ]
 
 
+@register()
+def public_url_is_an_origin(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Cookies and the check of where a form came from go by origins."""
+    parts = urlsplit(settings.PUBLIC_URL)
+    is_origin = parts.scheme in {"http", "https"} and parts.netloc and not parts.path
+    if not settings.PUBLIC_URL or is_origin:
+        return []
+    return [
+        Error(
+            f"PUBLIC_URL={settings.PUBLIC_URL!r} is not a scheme with a host.",
+            hint="Write https://host or https://host:8443; a path below which the"
+            " site lives is ROOT_PATH.",
+            id="controller.E003",
+        )
+    ]
+
+
 @register(Tags.security)
 def guests_stay_on_this_machine(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any

@@ -127,6 +127,11 @@ class IssuingAdmin(ConsoleAdmin):
         )
 
 
+def site_origin(request: HttpRequest) -> str:
+    """Scheme, host and port under which others reach this site."""
+    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+
+
 def site_address(request: HttpRequest) -> str:
-    """Under which address others reach this site, without a slash at the end."""
-    return settings.PUBLIC_URL or request.build_absolute_uri("/").rstrip("/")
+    """The origin and, behind a proxy that adds one, the prefix; no slash at the end."""
+    return site_origin(request) + settings.ROOT_PATH

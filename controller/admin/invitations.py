@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from controller.accounts import invitation_path
-from controller.admin.base import IssuingAdmin, site_address
+from controller.admin.base import IssuingAdmin, site_origin
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.models import Invitation, User
 
@@ -57,7 +57,7 @@ class InvitationAdmin(IssuingAdmin):
     ) -> dict[str, Any]:
         return {
             "once": _("Copy the link now: it is stored as a digest, not shown again."),
-            "link": site_address(request) + invitation_path(secret),
+            "link": site_origin(request) + invitation_path(secret),
         }
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

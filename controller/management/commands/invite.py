@@ -44,5 +44,6 @@ class Command(BaseCommand):
         _, secret = Invitation.issue(
             email=options["email"], expires_at=now() + options["expires"]
         )
-        site = settings.PUBLIC_URL or "http://localhost:8000"
+        # Outside a web process the path comes without the prefix.
+        site = (settings.PUBLIC_URL or "http://localhost:8000") + settings.ROOT_PATH
         self.stdout.write(f"One account, shown once: {site}{invitation_path(secret)}")

@@ -1,0 +1,307 @@
+"""Keys, tokens, invitations and people in the console."""
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.contrib.sessions.models import Session
+from django.urls import reverse
+from django.utils.timezone import now
+
+from controller.identity import secrets
+from controller.models import ApiKey, Invitation, JoinToken, Revision, User
+from tests.factories import (
+    make_invitation,
+    make_join_token,
+    make_key,
+    make_operator,
+    make_served_model,
+    make_team,
+    make_user,
+)
+
+
+@pytest.fixture
+def operator(db):
+    return make_operator()
+
+
+@pytest.fixture
+def console(client, operator):
+    client.force_login(operator)
+    return client
+
+
+def url(model, page="changelist", *args):
+    return reverse(f"admin:controller_{model}_{page}", args=args)
+
+
+def keys_revision():
+    return Revision.current()[1]
+
+
+def key_form(user, **fields):
+    return {"user": user.pk, "name": "laptop", "scopes": ["inference"]} | fields
+
+
+ISSUED = {
+    "apikey": (ApiKey, lambda user: key_form(user)),
+    "jointoken": (JoinToken, lambda user: {"note": "rack 4"}),
+    "invitation": (
+        Invitation,
+        lambda user: {"expires_at_0": "2999-01-01", "expires_at_1": "00:00"},
+    ),
+}
+
+
+@pytest.mark.parametrize("model", ISSUED)
+def test_a_secret_is_in_the_answer_and_nowhere_else(console, operator, model):
+    model_class, form = ISSUED[model]
+
+    answer = console.post(url(model, "add"), form(operator))
+
+    row = model_class.objects.get()
+    secret = answer.context["secret"]
+    assert answer.status_code == 200
+    assert "no-store" in answer["Cache-Control"]
+    assert secret in answer.content.decode()
+    assert secrets.digest(secret) == row.digest
+    kept = [
+        *(session.get_decoded() for session in Session.objects.all()),
+        *(vars(entry) for entry in LogEntry.objects.all()),
+        vars(row),
+        answer.cookies,
+    ]
+    assert secret not in str(kept)
+    for page in (url(model), url(model, "change", row.pk), reverse("admin:index")):
+        assert secret not in console.get(page).content.decode()
+
+
+def test_a_key_is_what_the_form_said(console, operator):
+    make_served_model("llama", aliases=["small"])
+    team = make_team(operator)
+    revision = keys_revision()
+
+    console.post(
+        url("apikey", "add"),
+        key_form(
+            operator,
+            team=team.pk,
+            scopes=["inference", "fleet"],
+            allowed_models=["llama", "small"],
+            max_concurrent="3",
+        ),
+    )
+
+    key = ApiKey.objects.get()
+    assert (key.user, key.team, key.name) == (operator, team, "laptop")
+    assert key.scopes == ["inference", "fleet"]
+    assert key.allowed_models == ["llama", "small"]
+    assert key.max_concurrent == 3
+    assert keys_revision() > revision
+
+
+def test_a_key_without_chosen_models_may_ask_for_every_model(console, operator):
+    console.post(url("apikey", "add"), key_form(operator))
+
+    assert ApiKey.objects.get().allowed_models is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"scopes": []},
+        {"scopes": ["root"]},
+        {"allowed_models": ["unknown"]},
+        {"max_concurrent": "0"},
+        {"expires_at_0": "2001-01-01", "expires_at_1": "00:00"},
+    ],
+    ids=str,
+)
+def test_a_wrong_form_makes_no_key(console, operator, wrong):
+    answer = console.post(url("apikey", "add"), key_form(operator, **wrong))
+
+    assert answer.context["errors"]
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_is_of_a_team_only_with_its_owner(console, operator):
+    team = make_team(make_user())
+
+    answer = console.post(url("apikey", "add"), key_form(operator, team=team.pk))
+
+    assert "is not a member" in str(answer.context["errors"])
+
+
+def test_changing_a_key_is_announced_and_leaves_its_owner_and_digest(console):
+    make_served_model("llama")
+    key, secret = make_key(allowed_models=["gone"])
+    revision = keys_revision()
+
+    form = {"name": "server", "scopes": ["fleet"], "allowed_models": ["llama", "gone"]}
+    console.post(
+        url("apikey", "change", key.pk), form | {"user": make_user().pk, "digest": "x"}
+    )
+
+    changed = ApiKey.objects.get()
+    assert (changed.name, changed.scopes) == ("server", ["fleet"])
+    assert set(changed.allowed_models) == {"llama", "gone"}
+    assert (changed.user, changed.digest) == (key.user, secrets.digest(secret))
+    assert keys_revision() > revision
+
+
+def test_revoking_keys_is_announced_and_noted(console):
+    key, _ = make_key()
+    other, _ = make_key()
+    revision = keys_revision()
+
+    console.post(url("apikey"), {"action": "revoke", "_selected_action": [key.pk]})
+
+    assert list(ApiKey.objects.active()) == [other]
+    assert keys_revision() > revision
+    assert LogEntry.objects.get().object_id == str(key.pk)
+
+
+def test_revoking_again_keeps_the_first_moment(console):
+    key, _ = make_key(revoked_at=now())
+
+    console.post(url("apikey"), {"action": "revoke", "_selected_action": [key.pk]})
+
+    assert ApiKey.objects.get().revoked_at == key.revoked_at
+
+
+@pytest.mark.parametrize("state", ["usable", "expired", "revoked"])
+def test_keys_are_filtered_by_state(console, state):
+    keys = {
+        "usable": make_key()[0],
+        "expired": make_key(expires_at=now())[0],
+        "revoked": make_key(revoked_at=now())[0],
+    }
+
+    found = console.get(url("apikey"), {"state": state}).context["cl"].result_list
+
+    assert list(found) == [keys[state]]
+
+
+def test_the_join_tokens_page_shows_the_command(console, operator, settings):
+    settings.PUBLIC_URL = "https://switchyard.example"
+
+    answer = console.post(url("jointoken", "add"), {"networks": "10.1.0.0/16"})
+
+    token = JoinToken.objects.get()
+    page = answer.content.decode()
+    assert (token.created_by, token.networks) == (operator, ["10.1.0.0/16"])
+    assert f"SWITCHYARD_JOIN_TOKEN={answer.context['secret']}" in page
+    assert "python -m workers.vllm_worker --model-path" in page
+    assert "--controller-address https://switchyard.example" in page
+
+
+def test_wrong_networks_are_named(console):
+    answer = console.post(url("jointoken", "add"), {"networks": "10.0.0.0/33"})
+
+    assert "10.0.0.0/33" in str(answer.context["errors"])
+    assert not JoinToken.objects.exists()
+
+
+def test_revoked_tokens_let_nobody_join(console):
+    token, _ = make_join_token()
+
+    console.post(url("jointoken"), {"action": "revoke", "_selected_action": [token.pk]})
+
+    assert not JoinToken.objects.usable().exists()
+
+
+def test_of_a_token_only_the_note_changes(console):
+    token, _ = make_join_token()
+
+    console.post(
+        url("jointoken", "change", token.pk), {"note": "rack 4", "is_reusable": "on"}
+    )
+
+    token.refresh_from_db()
+    assert (token.note, token.is_reusable) == ("rack 4", False)
+
+
+def test_the_invitations_link_signs_one_person_up(console, client, operator):
+    answer = console.post(url("invitation", "add"), ISSUED["invitation"][1](operator))
+    link = answer.context["link"].removeprefix("http://testserver")
+    client.logout()
+
+    assert b"password1" in client.get(link).content
+    assert Invitation.objects.get().invited_by == operator
+
+
+def test_withdrawing_an_invitation_is_deleting_it(console):
+    invitation, _ = make_invitation()
+
+    console.post(url("invitation", "delete", invitation.pk), {"post": "yes"})
+
+    assert not Invitation.objects.exists()
+
+
+def user_form(user, **fields):
+    return {
+        "username": user.username,
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00",
+    } | fields
+
+
+def test_deactivating_a_user_reaches_the_holders_of_their_keys(console):
+    user = make_user()
+    make_key(user)
+    revision = keys_revision()
+
+    console.post(url("user", "change", user.pk), user_form(user))  # not is_active
+
+    assert not ApiKey.objects.active().exists()
+    assert keys_revision() > revision
+
+
+def test_deleting_a_user_ends_their_keys(console):
+    user = make_user()
+    make_key(user)
+    revision = keys_revision()
+
+    console.post(url("user", "delete", user.pk), {"post": "yes"})
+
+    assert not ApiKey.objects.exists()
+    assert keys_revision() > revision
+
+
+@pytest.fixture
+def helper(client, db):
+    """Staff that may look after users, and is no superuser."""
+    user = make_user(is_staff=True)
+    user.user_permissions.set(
+        Permission.objects.filter(content_type__model__in=("user", "apikey"))
+    )
+    client.force_login(user)
+    return user
+
+
+def test_staff_cannot_hand_out_powers(client, helper):
+    user = make_user()
+    powers = {"is_active": "on", "is_staff": "on", "is_superuser": "on"}
+
+    client.post(url("user", "change", user.pk), user_form(user, email="a@b.example"))
+    client.post(url("user", "change", user.pk), user_form(user, **powers))
+
+    user.refresh_from_db()
+    assert not user.is_staff
+    assert not user.is_superuser
+    assert user.is_active  # the form itself was taken
+
+
+def test_staff_cannot_touch_a_superuser(client, helper, operator):
+    new = {"password1": "taken over 123", "password2": "taken over 123"}
+    client.post(reverse("admin:auth_user_password_change", args=[operator.pk]), new)
+    client.post(url("user", "change", operator.pk), user_form(operator))
+    client.post(url("user", "delete", operator.pk), {"post": "yes"})
+    client.post(
+        url("user"),
+        {"action": "delete_selected", "_selected_action": [operator.pk], "post": "yes"},
+    )
+
+    assert vars(User.objects.get(pk=operator.pk))["password"] == operator.password
+    assert User.objects.get(pk=operator.pk).is_active

@@ -1,0 +1,303 @@
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+from django.utils.timezone import now
+
+from controller.models import ModelAlias, Revision, ServedModel, Worker
+from tests.factories import (
+    make_operator,
+    make_served_model,
+    make_user,
+    make_worker,
+)
+
+WORKERS = reverse("admin:controller_worker_changelist")
+MODELS = reverse("admin:controller_servedmodel_changelist")
+ADD_MODEL = reverse("admin:controller_servedmodel_add")
+
+
+@pytest.fixture
+def console(client, db):
+    client.force_login(make_operator())
+    return client
+
+
+def ago(seconds):
+    return now() - timedelta(seconds=seconds)
+
+
+def fleet_revision():
+    return Revision.current()[0]
+
+
+def act(client, action, *workers):
+    fields = {"action": action, "_selected_action": [str(row.pk) for row in workers]}
+    return client.post(WORKERS, fields, follow=True)
+
+
+def change_url(row):
+    return reverse(f"admin:controller_{row._meta.model_name}_change", args=[row.pk])
+
+
+STATES = [
+    ("live", {}),
+    ("silent", {"last_heartbeat_at": 12}),
+    ("expired", {"last_heartbeat_at": 16}),
+    ("expired", {"expired_at": 0}),
+    ("loading", {"state": "loading"}),
+    ("failed", {"state": "failed"}),
+    ("draining", {"drain_wished": True}),
+    ("draining", {"state": "draining"}),
+    ("disabled", {"is_enabled": False}),
+    ("disabled", {"is_enabled": False, "last_heartbeat_at": 16}),
+    ("left", {"left_at": 0}),
+]
+
+
+@pytest.mark.parametrize(("state", "fields"), STATES)
+def test_a_worker_is_found_under_its_state_and_no_other(console, state, fields):
+    moments = {name: ago(x) for name, x in fields.items() if name.endswith("_at")}
+    worker = make_worker(**fields | moments)
+
+    found = {
+        shown: list(console.get(WORKERS, {"state": shown}).context["cl"].result_list)
+        for shown in dict(STATES)
+    }
+
+    assert found.pop(state) == [worker]
+    assert not any(found.values())
+
+
+def test_workers_that_left_are_listed_only_when_asked_for(console):
+    worker = make_worker()
+    make_worker(left_at=now())
+
+    assert list(console.get(WORKERS).context["cl"].result_list) == [worker]
+
+
+def test_the_list_shows_what_operators_decide_by(console):
+    make_worker(
+        "llama",
+        engine="vllm",
+        engine_version="0.32",
+        running=3,
+        waiting=41,
+        kv_cache_usage=0.625,
+        is_keyless=True,
+        last_heartbeat_at=ago(3.2),
+    )
+
+    page = console.get(WORKERS).content.decode()
+
+    for shown in ("llama", "vllm 0.32", "41", "62%", "keyless", "3 s ago"):
+        assert shown in page
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "after"),
+    [
+        ("drain", {"drain_wished": False}, {"drain_wished": True}),
+        ("resume", {"drain_wished": True}, {"drain_wished": False}),
+        ("enable", {"is_enabled": False}, {"is_enabled": True}),
+        ("disable", {"is_enabled": True}, {"is_enabled": False}),
+    ],
+)
+def test_an_action_changes_the_chosen_workers_and_is_announced(
+    console, action, before, after
+):
+    chosen, other = make_worker(**before), make_worker(**before)
+    revision = fleet_revision()
+
+    act(console, action, chosen)
+
+    assert Worker.objects.filter(**after).get() == chosen
+    assert Worker.objects.filter(**before).get() == other
+    assert fleet_revision() > revision
+    assert LogEntry.objects.get().object_id == str(chosen.pk)
+
+
+def test_removing_takes_a_worker_out_of_the_fleet(console):
+    worker = make_worker()
+    revision = fleet_revision()
+
+    act(console, "remove", worker)
+
+    assert not Worker.objects.registered().exists()
+    assert fleet_revision() > revision
+
+
+def test_who_may_only_look_cannot_drain(client, db):
+    looker = make_user(is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_worker"))
+    client.force_login(looker)
+    worker = make_worker()
+
+    act(client, "drain", worker)
+
+    worker.refresh_from_db()
+    assert not worker.drain_wished
+
+
+def save(client, worker, **fields):
+    form = {"is_enabled": "on", "weight": "1.0", "labels": "{}"}
+    empty = {"placements-TOTAL_FORMS": "0", "placements-INITIAL_FORMS": "0"}
+    return client.post(change_url(worker), form | empty | fields)
+
+
+def test_the_form_writes_what_was_changed_and_leaves_the_heartbeat_alone(console):
+    worker = make_worker(running=1)
+    revision = fleet_revision()
+    console.get(change_url(worker))
+    Worker.objects.update(running=7)  # a heartbeat, while the form is open
+
+    answer = save(console, worker, weight="2.5", labels='{"zone": "eu-1"}')
+
+    assert answer.status_code == 302
+    worker.refresh_from_db()
+    assert (worker.weight, worker.labels) == (2.5, {"zone": "eu-1"})
+    assert worker.running == 7
+    assert fleet_revision() > revision
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("weight", "0"),
+        ("weight", "nan"),
+        ("weight", "inf"),
+        ("labels", "[1]"),
+        ("labels", '{"zone": 1}'),
+    ],
+)
+def test_the_form_refuses_what_would_not_work(console, field, wrong):
+    worker = make_worker()
+
+    answer = save(console, worker, **{field: wrong})
+
+    assert answer.context["errors"]
+    worker.refresh_from_db()
+    assert (worker.weight, worker.labels) == (1.0, {})
+
+
+def test_what_the_system_writes_cannot_be_set(console):
+    worker = make_worker()
+
+    save(console, worker, address="http://evil.example", running="99", state="failed")
+
+    changed = Worker.objects.get(pk=worker.pk)
+    assert changed.address == worker.address
+    assert (changed.running, changed.state) == (0, "ready")
+
+
+def test_the_workers_page_shows_its_models(console):
+    worker = make_worker("llama")
+
+    page = console.get(change_url(worker)).content.decode()
+
+    assert "llama" in page
+    assert "4096" in page
+    assert worker.credential_digest not in page
+
+
+def test_adding_a_worker_leads_to_the_join_tokens(console):
+    answer = console.get(reverse("admin:controller_worker_add_worker"))
+
+    assert answer.url == reverse("admin:controller_jointoken_add")
+
+
+def model_form(name="", aliases=(), **fields):
+    form = {"name": name, "description": "", "policy": "", "is_enabled": "on"}
+    form |= {"aliases-TOTAL_FORMS": len(aliases), "aliases-INITIAL_FORMS": "0"}
+    for number, alias in enumerate(aliases):
+        form[f"aliases-{number}-name"] = alias
+    return form | fields
+
+
+def test_a_model_is_added_with_aliases_and_announced(console):
+    revision = fleet_revision()
+
+    console.post(ADD_MODEL, model_form("llama-3-8b", ["llama", "gpt-4o-mini"]))
+
+    added = ServedModel.objects.get()
+    assert {alias.name for alias in added.aliases.all()} == {"llama", "gpt-4o-mini"}
+    assert fleet_revision() > revision
+
+
+def test_an_alias_cannot_be_the_name_of_a_model(console):
+    make_served_model("qwen")
+
+    own = console.post(ADD_MODEL, model_form("llama", ["llama"]))
+    others = console.post(ADD_MODEL, model_form("llama", ["qwen"]))
+
+    assert "own name" in str(own.context["errors"])
+    assert "qwen is the name of a model" in str(others.context["errors"])
+    assert not ModelAlias.objects.exists()
+
+
+def test_two_models_cannot_share_an_alias(console):
+    make_served_model("qwen", aliases=["small"])
+
+    taken = console.post(ADD_MODEL, model_form("llama", ["small"]))
+    twice = console.post(ADD_MODEL, model_form("llama", ["tiny", "tiny"]))
+
+    assert taken.context["errors"]
+    assert twice.context["errors"]
+    assert ModelAlias.objects.count() == 1
+
+
+def test_a_model_cannot_be_named_as_an_alias(console):
+    make_served_model("qwen", aliases=["small"])
+
+    answer = console.post(ADD_MODEL, model_form("small"))
+
+    assert "small is already an alias of qwen" in str(answer.context["errors"])
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", "two words", "/etc/passwd", "-x", "é", "a" * 201]
+)
+def test_names_that_no_worker_could_offer_are_refused(console, wrong):
+    answer = console.post(ADD_MODEL, model_form(wrong))
+
+    assert answer.context["errors"]
+    assert not ServedModel.objects.exists()
+
+
+def test_disabling_a_model_is_announced(console):
+    model = make_served_model("llama")
+    revision = fleet_revision()
+    form = model_form(policy="lottery")
+    del form["is_enabled"]
+
+    console.post(change_url(model), form)
+
+    model.refresh_from_db()
+    assert (model.name, model.policy, model.is_enabled) == ("llama", "lottery", False)
+    assert fleet_revision() > revision
+
+
+def test_live_workers_of_a_model_are_counted(console):
+    make_worker("llama")
+    make_worker("llama")
+    make_worker("llama", last_heartbeat_at=ago(60))
+    make_worker("llama", left_at=now())
+
+    [model] = console.get(MODELS).context["cl"].result_list
+
+    assert model.num_live == 2
+
+
+def test_a_model_that_is_served_cannot_be_deleted(console):
+    make_worker("llama")
+    served, unserved = ServedModel.objects.get(), make_served_model("old")
+    revision = fleet_revision()
+
+    for model in (served, unserved):
+        delete = f"admin:controller_{model._meta.model_name}_delete"
+        console.post(reverse(delete, args=[model.pk]), {"post": "yes"})
+
+    assert ServedModel.objects.get() == served
+    assert fleet_revision() > revision

@@ -1,0 +1,172 @@
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from cryptography.fernet import Fernet, InvalidToken
+from django.core.management import CommandError, call_command
+from django.utils.timezone import now
+
+from controller.identity import secrets
+from controller.models import ApiKey, Invitation, JoinToken, Worker
+from tests.factories import make_key, make_user, make_worker
+
+pytestmark = pytest.mark.django_db
+
+
+def output(command, *arguments):
+    out = StringIO()
+    call_command(command, *arguments, stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def test_the_join_token_is_the_last_word():
+    secret = output("join_token").split()[-1]
+
+    token = JoinToken.objects.usable().get()
+    assert token.digest == secrets.digest(secret)
+    assert not token.is_reusable
+    assert not token.is_keyless
+    assert token.expires_at is None
+
+
+def test_a_join_token_is_what_the_options_say():
+    output(
+        *("join_token", "--reusable", "--keyless", "--expires", "1h"),
+        *("--networks", "10.0.0.0/8,::1", "--note", "rack 4"),
+    )
+
+    token = JoinToken.objects.get()
+    assert token.is_reusable
+    assert token.is_keyless
+    assert (token.networks, token.note) == (["10.0.0.0/8", "::1/128"], "rack 4")
+    assert token.expires_at - now() == pytest.approx(
+        timedelta(hours=1), abs=timedelta(minutes=1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong"), [("--expires", "soon"), ("--networks", "10.0.0.0/33")]
+)
+def test_a_wrong_option_is_named_and_makes_no_token(option, wrong):
+    with pytest.raises(CommandError, match=wrong):
+        output("join_token", option, wrong)
+
+    assert not JoinToken.objects.exists()
+
+
+def test_the_key_is_the_last_word():
+    user = make_user(username="ann")
+
+    secret = output("create_key", "--user", "ann", "--name", "laptop").split()[-1]
+
+    key = ApiKey.objects.get()
+    assert key.digest == secrets.digest(secret)
+    assert (key.user, key.name, key.scopes) == (user, "laptop", ["inference"])
+    assert (key.allowed_models, key.max_concurrent, key.expires_at) == (None,) * 3
+
+
+def test_a_key_is_what_the_options_say():
+    make_user(username="ann")
+
+    output(
+        *("create_key", "--user", "ann", "--name", "laptop", "--models", "a, b"),
+        *("--scopes", "inference,fleet", "--concurrent", "3", "--expires", "1d"),
+    )
+
+    key = ApiKey.objects.get()
+    assert key.scopes == ["inference", "fleet"]
+    assert (key.allowed_models, key.max_concurrent) == (["a", "b"], 3)
+    assert key.expires_at > now() + timedelta(hours=23)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--user", "nobody"], "no user 'nobody'"),
+        (["--scopes", "inference,root"], "No such scope: root"),
+        (["--concurrent", "0"], "at least 1"),
+        (["--expires", "1w"], "1w"),
+    ],
+)
+def test_a_wrong_option_is_named_and_makes_no_key(options, complaint):
+    make_user(username="ann")
+
+    with pytest.raises(CommandError, match=complaint):
+        output("create_key", "--user", "ann", "--name", "laptop", *options)
+
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_is_revoked_by_its_beginning_or_whole():
+    by_prefix, by_secret = make_key(), make_key()
+    other, _ = make_key()
+
+    output("revoke_key", by_prefix[0].prefix)
+    output("revoke_key", by_secret[1])
+
+    assert list(ApiKey.objects.active()) == [other]
+
+
+def test_an_unknown_or_ambiguous_beginning_revokes_nothing():
+    first, second = make_key()[0], make_key()[0]
+
+    with pytest.raises(CommandError, match="No API key begins with 'sy-nothing'"):
+        output("revoke_key", "sy-nothing")
+    with pytest.raises(CommandError, match="More than one") as caught:
+        output("revoke_key", "sy-")
+
+    assert first.prefix in str(caught.value)
+    assert second.prefix in str(caught.value)
+    assert ApiKey.objects.active().count() == 2
+
+
+def test_an_invitations_link_is_the_last_word(client, settings):
+    settings.PUBLIC_URL = "https://switchyard.example"
+
+    link = output("invite", "--email", "ann@example.org").split()[-1]
+
+    assert link.startswith("https://switchyard.example/accounts/signup/?invitation=")
+    assert Invitation.objects.get().email == "ann@example.org"
+    page = client.get(link.removeprefix("https://switchyard.example"))
+    assert b"password1" in page.content
+
+
+def test_an_invitation_to_no_address_is_refused():
+    with pytest.raises(CommandError, match="--email"):
+        output("invite", "--email", "ann")
+
+    assert not Invitation.objects.exists()
+
+
+def test_rotated_engine_keys_need_the_first_key_only(settings):
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    settings.FIELD_KEYS = [old]
+    make_worker(engine_key="secret of the engine")
+    make_worker(engine_key="")
+
+    settings.FIELD_KEYS = [new, old]
+    assert "Encrypted anew: 1" in output("rotate_field_keys")
+
+    settings.FIELD_KEYS = [new]
+    assert {worker.engine_key for worker in Worker.objects.all()} == {
+        "secret of the engine",
+        "",
+    }
+
+
+def test_an_unreadable_engine_key_is_named_and_the_others_are_rotated(settings):
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    lost = make_worker(engine_key="lost")
+    old, new = (Fernet.generate_key().decode() for _ in range(2))
+    settings.FIELD_KEYS = [old]
+    readable = make_worker(engine_key="readable")
+
+    settings.FIELD_KEYS = [new, old]
+    with pytest.raises(CommandError, match=lost.address):
+        output("rotate_field_keys")
+
+    settings.FIELD_KEYS = [new]
+    readable.refresh_from_db()
+    assert readable.engine_key == "readable"
+    with pytest.raises(InvalidToken):
+        _ = Worker.objects.get(pk=lost.pk).engine_key
