@@ -83,6 +83,10 @@ class Environment:
             digest.update(source.read_bytes() if source.exists() else b"")
         return digest.hexdigest()
 
+    def write_stamp(self) -> None:
+        content = {"fingerprint": self.fingerprint(), "extras": sorted(self.extras)}
+        self.stamp.write_text(json.dumps(content))
+
     def sources(self) -> tuple[Path, ...]:
         if self.is_for_vllm:
             return (VLLM_CONSTRAINTS,)
@@ -149,8 +153,7 @@ def build(wanted: Environment) -> None:
         say(f"{wanted.path.name} cannot be repaired: building it anew.")
         make_venv(wanted.path)
         install(wanted)
-    stamp = {"fingerprint": wanted.fingerprint(), "extras": sorted(wanted.extras)}
-    wanted.stamp.write_text(json.dumps(stamp))
+    wanted.write_stamp()
     say(f"{wanted.path.name} is ready.")
 
 
@@ -256,7 +259,10 @@ def failure(output: str, what: str) -> SetupFailed:
             " to an index that can be, and start again."
         )
     if "No matching distribution" in output:
-        return NotOffered(f"{last_line(output)} (pip's index does not offer it)")
+        return NotOffered(
+            f"{last_line(output)}: pip's index does not offer it, so set PIP_INDEX_URL"
+            " to one that does."
+        )
     return Unexplained(f"{what} failed: {last_line(output)}")
 
 
@@ -267,6 +273,8 @@ def last_line(output: str) -> str:
     """pip's last error without its label, or its last words."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
+    if errors and errors[-1] == "ERROR: Exception:":  # a traceback follows
+        errors = []
     return (errors or lines or ["it gave no reason"])[-1].removeprefix("ERROR: ")
 
 

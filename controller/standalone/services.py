@@ -5,6 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from config import env
 from controller import bootstrap
 from controller.standalone.place import MODEL, Place
 from controller.standalone.supervisor import Service
@@ -30,8 +31,9 @@ def tasks() -> Service:
         (
             *(sys.executable, "-m", "celery", "-A", "config.celery", "worker"),
             *("--pool", "threads", "--concurrency", "2", "--beat"),
-            *("--loglevel", settings.LOG_LEVEL),
         ),
+        # Three lines about the heartbeat every 15 s would drown the rest.
+        environment={"LOG_LEVEL": env.text("LOG_LEVEL", "WARNING")},
     )
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 QUICK_END_SECONDS = 10.0  # a process that lived shorter failed to start
 MAX_QUICK_ENDS = 3
+FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 LONGEST_LINE_BYTES = 65536  # longer lines are shown in pieces
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -112,7 +113,7 @@ class _Keeper:
     async def keep(self) -> None:
         """Run the process again and again; raises `ServiceFailed` if it is hopeless."""
         num_quick_ends = 0
-        pause = 1.0
+        pause = FIRST_PAUSE_SECONDS
         while True:
             started = time.monotonic()
             status = await self.run()
@@ -123,7 +124,7 @@ class _Keeper:
             if lived < QUICK_END_SECONDS:
                 num_quick_ends += 1
             else:
-                num_quick_ends, pause = 0, 1.0
+                num_quick_ends, pause = 0, FIRST_PAUSE_SECONDS
             if num_quick_ends == MAX_QUICK_ENDS:
                 raise ServiceFailed(
                     f"{ending}, {MAX_QUICK_ENDS} times in a row: its last lines above"
@@ -162,9 +163,14 @@ class _Keeper:
             if len(pending) >= LONGEST_LINE_BYTES:
                 lines, pending = [*lines, pending], b""
             for line in lines:
-                self.show(self.service.name, line.decode(errors="replace").rstrip("\r"))
+                self._show(line)
         if pending:
-            self.show(self.service.name, pending.decode(errors="replace"))
+            self._show(pending)
+
+    def _show(self, line: bytes) -> None:
+        # A progress bar overwrites itself: only its last state is a line.
+        text = line.decode(errors="replace").rstrip("\r\n").rpartition("\r")[2]
+        self.show(self.service.name, text)
 
     async def stop(self) -> None:
         """Ask the process to end; after its grace, kill it and what it started."""
