@@ -1,0 +1,50 @@
+"""What the chat refuses. The page words each code in the reader's language."""
+
+from controller.errors import InvalidRequest, NotFound
+
+
+class ConversationNotFound(NotFound):
+    """No such conversation or message, or another user's: the same answer."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such conversation.")
+
+
+class UnreadableMessage(InvalidRequest):
+    """A client message that is not one of the protocol's."""
+
+    code = "unreadable"
+
+
+class PromptTooLong(InvalidRequest):
+    code = "prompt_too_long"
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(f"A message may have at most {maximum:,} characters.")
+
+
+class EmptyPrompt(InvalidRequest):
+    code = "empty_prompt"
+
+    def __init__(self) -> None:
+        super().__init__("The message is empty.")
+
+
+class AnswerInProgress(InvalidRequest):
+    """One answer at a time in a conversation."""
+
+    status = 409
+    code = "answer_in_progress"
+
+    def __init__(self) -> None:
+        super().__init__("Wait for the answer in progress, or stop it first.")
+
+
+class TooManyGenerations(InvalidRequest):
+    status = 429
+    code = "too_many_generations"
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(
+            f"At most {maximum} answers may be written at a time. Stop one first."
+        )

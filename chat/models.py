@@ -1,0 +1,159 @@
+"""Conversations and their messages, as rows.
+
+A message has a parent, so an edit or a regenerated answer is a branch beside the older
+one, never a loss. A conversation remembers the leaf that is being looked at.
+"""
+
+import uuid
+from typing import Self
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.timezone import now
+
+from controller.models import User
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def of(self, user: User) -> Self:
+        """This user's conversations: every fetch goes through here."""
+        return self.filter(user=user)
+
+
+class Conversation(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations"
+    )
+    title = models.CharField(max_length=200)
+    # The served model, or alias, that was asked last: the picker's next choice.
+    model = models.CharField(max_length=200)
+    leaf = models.ForeignKey(
+        "Message", models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(default=now, editable=False)
+    updated_at = models.DateTimeField(default=now, editable=False)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-updated_at"]
+        indexes = [
+            # the sidebar: one user's conversations, latest first
+            models.Index(fields=["user", "-updated_at"], name="conversations_of_user")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def path(self, leaf_id: uuid.UUID | None = None) -> list["Message"]:
+        """The messages from the root to `leaf_id`, else to the leaf; [] without one.
+
+        One query, which reads the other branches too: they share the conversation.
+        """
+        by_id = {message.id: message for message in self.messages.all()}
+        path = []
+        next_id = leaf_id or self.leaf_id
+        while next_id and (message := by_id.get(next_id)):
+            path.append(message)
+            next_id = message.parent_id
+        return path[::-1]
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    def of(self, user: User) -> Self:
+        """This user's messages: every fetch goes through here."""
+        return self.filter(conversation__user=user)
+
+    def streaming(self) -> Self:
+        """Answers that a process is writing, or died in writing."""
+        return self.filter(state=Message.State.STREAMING)
+
+    def settle_interrupted(self) -> int:
+        """Close the answers whose process went silent; how many there were.
+
+        What was produced stays. Should that process live after all (its database
+        was stuck), its last write sets the true ending.
+        """
+        silent = Q(written_at__lt=now() - settings.CHAT_INTERRUPTED_AFTER)
+        return self.streaming().filter(silent).update(state=Message.State.INTERRUPTED)
+
+
+class Message(models.Model):
+    class Role(models.TextChoices):
+        SYSTEM = "system"
+        USER = "user"
+        ASSISTANT = "assistant"
+
+    class State(models.TextChoices):
+        STREAMING = "streaming"
+        COMPLETE = "complete"
+        STOPPED = "stopped"
+        INTERRUPTED = "interrupted"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    conversation = models.ForeignKey(
+        Conversation, models.CASCADE, related_name="messages"
+    )
+    parent = models.ForeignKey(
+        "self", models.CASCADE, null=True, blank=True, related_name="replies"
+    )
+    role = models.CharField(max_length=10, choices=Role)
+    content = models.TextField(blank=True)
+    model = models.CharField(max_length=200, blank=True)
+    state = models.CharField(max_length=12, choices=State, default=State.COMPLETE)
+    error = models.TextField(blank=True)
+    error_code = models.CharField(max_length=50, blank=True)
+    finish_reason = models.CharField(max_length=30, blank=True)
+    prompt_tokens = models.PositiveIntegerField(null=True)
+    completion_tokens = models.PositiveIntegerField(null=True)
+    ttft_seconds = models.FloatField(null=True)
+    duration_seconds = models.FloatField(null=True)
+    # The same id as the ledger's row and the engine's log.
+    request_id = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(default=now, editable=False)
+    # The heartbeat of the process that writes this answer.
+    written_at = models.DateTimeField(default=now, editable=False)
+    # Wishes of other web processes, which the writing one reads when it writes.
+    stop_requested_at = models.DateTimeField(null=True, editable=False)
+    attended_at = models.DateTimeField(null=True, editable=False)
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(role__in=["system", "user", "assistant"]),
+                name="message_role_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    state__in=[
+                        "streaming",
+                        "complete",
+                        "stopped",
+                        "interrupted",
+                        "failed",
+                    ]
+                ),
+                name="message_state_known",
+            ),
+        ]
+        indexes = [
+            # few rows at any time: those that a process is writing
+            models.Index(
+                fields=["written_at"],
+                condition=Q(state="streaming"),
+                name="messages_streaming",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_streaming(self) -> bool:
+        return self.state == self.State.STREAMING

@@ -1,0 +1,116 @@
+"""What a page and the server say to each other, as JSON, over the websocket.
+
+The page sends one of the structs below, told apart by `type`. The server sends:
+
+- `models` {models}: what can be asked now; on connecting and at every change
+- `started` {ref, conversation, message}: the page's `send` or `retry` was taken
+- `conversation` {conversation, after, messages}: the path, from the message behind
+  `after` on; the whole of it where `after` is null. A streaming message's content is
+  what there is so far
+- `delta` {message, at, text}: `at` counts the characters (code points) before it
+- `settled` {message}: a message in its final state; its content is complete
+- `changed` {conversation}: another page of the owner changed it; attach again
+- `error` {ref, code, message}: a request was refused
+- `pong` {}
+"""
+
+import uuid
+from typing import Any
+
+import msgspec
+
+from chat.models import Conversation, Message
+from controller.fleet.snapshot import ModelView
+from workers.protocol import Task
+
+
+class ClientMessage(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
+    """A `ref` is the page's own number for its message, which the answer bears."""
+
+
+class Send(ClientMessage, tag="send"):
+    """Ask `model`; without a conversation, in a new one."""
+
+    model: str
+    text: str
+    conversation: uuid.UUID | None = None
+    ref: int = 0
+
+
+class Retry(ClientMessage, tag="retry"):
+    """Ask for another answer beside `message`, of the same model if none is named."""
+
+    message: uuid.UUID
+    model: str = ""
+    ref: int = 0
+
+
+class Attach(ClientMessage, tag="attach"):
+    """Show me this conversation, and what comes; I have everything up to `after`."""
+
+    conversation: uuid.UUID
+    after: uuid.UUID | None = None
+
+
+class Stop(ClientMessage, tag="stop"):
+    message: uuid.UUID
+
+
+class Ping(ClientMessage, tag="ping"):
+    pass
+
+
+AnyMessage = Send | Retry | Attach | Stop | Ping
+
+_decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
+
+
+def decode(text: str) -> AnyMessage:
+    """The message in a frame; raises `msgspec.MsgspecError`."""
+    return _decoder.decode(text)
+
+
+def encode(event: dict[str, Any]) -> str:
+    return msgspec.json.encode(event).decode()
+
+
+def message_fields(message: Message) -> dict[str, Any]:
+    """A message as the page knows it."""
+    return {
+        "id": str(message.id),
+        "role": message.role,
+        "content": message.content,
+        "model": message.model,
+        "state": message.state,
+        "error": message.error,
+        "error_code": message.error_code,
+        "finish_reason": message.finish_reason,
+        "prompt_tokens": message.prompt_tokens,
+        "completion_tokens": message.completion_tokens,
+        "ttft_seconds": message.ttft_seconds,
+        "duration_seconds": message.duration_seconds,
+        "created_at": message.created_at.isoformat(),
+    }
+
+
+def conversation_fields(conversation: Conversation) -> dict[str, Any]:
+    return {
+        "id": str(conversation.id),
+        "title": conversation.title,
+        "model": conversation.model,
+        "updated_at": conversation.updated_at.isoformat(),
+    }
+
+
+def model_fields(models: list[ModelView]) -> list[dict[str, Any]]:
+    """The models that hold conversations, as the picker shows them."""
+    return [
+        {
+            "name": model.name,
+            "aliases": list(model.aliases),
+            "description": model.description,
+            "context_length": model.context_length,
+        }
+        for model in models
+        if Task.CHAT in model.tasks
+    ]

@@ -1,0 +1,214 @@
+// @ts-check
+/**
+ * Markdown that a model writes, shown safely while it grows.
+ *
+ * The text is cut into its top-level blocks. Only blocks that changed are rendered
+ * anew, and only the text from the last settled block on is parsed, so the cost of a
+ * delta does not grow with the answer. What a model writes is untrusted: raw HTML is
+ * shown as text, and all HTML made here passes DOMPurify.
+ */
+
+import { marked } from "../vendor/marked/marked.esm.js";
+import DOMPurify from "../vendor/dompurify/purify.es.js";
+import { icon, make } from "./dom.js";
+import { say } from "./words.js";
+
+// Longer blocks, or deeper ones, are shown as plain text rather than freeze the page.
+const LONGEST_BLOCK = 40_000;
+const BLOCKS_KEPT_OPEN = 2;
+
+const PURIFY = {
+  ALLOWED_TAGS: [
+    "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6",
+    "hr", "input", "li", "ol", "p", "pre", "strong", "table", "tbody", "td", "th",
+    "thead", "tr", "ul",
+  ],
+  ALLOWED_ATTR: ["align", "checked", "disabled", "href", "start", "title", "type"],
+  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|#|\/(?!\/))/i,
+  ALLOW_DATA_ATTR: false,
+  ALLOW_ARIA_ATTR: false,
+  RETURN_DOM_FRAGMENT: true,
+};
+
+/** @param {string} text */
+const escaped = (text) =>
+  text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+
+marked.use({
+  gfm: true,
+  renderer: {
+    html({ text }) {
+      return /^<br\s*\/?>$/i.test(text.trim()) ? "<br>" : escaped(text);
+    },
+    // A picture from elsewhere would tell its server what was asked: a link instead.
+    image({ href, text }) {
+      return `<a href="${escaped(href)}">${escaped(text || href)}</a>`;
+    },
+  },
+});
+
+DOMPurify.addHook("afterSanitizeAttributes", (node) => {
+  if (node.nodeName === "A") {
+    node.setAttribute("target", "_blank");
+    node.setAttribute("rel", "noopener noreferrer nofollow");
+  }
+  if (node.nodeName === "INPUT") {
+    node.setAttribute("disabled", "");
+    if (node.getAttribute("type") !== "checkbox") node.remove();
+  }
+});
+
+/** One top-level block and the element that shows it. */
+class Block {
+  constructor() {
+    this.raw = "";
+    this.element = make("div", { className: "block" });
+    this.element.dir = "auto";
+    /** @type {any} */
+    this.code = null;
+  }
+
+  /** @param {any} token */
+  show(token) {
+    if (token.raw === this.raw) return;
+    this.raw = token.raw;
+    if (token.type === "code") this.showCode(token);
+    else if (token.type === "plain" || token.raw.length > LONGEST_BLOCK)
+      this.showPlain(token.raw);
+    else this.showHtml(token);
+  }
+
+  /** In place, so that a growing code block keeps its selection and its scrolling. */
+  showCode({ text, lang }) {
+    if (!this.code) {
+      this.code = codeBlock();
+      this.element.replaceChildren(this.code.element);
+    }
+    this.code.name.textContent = (lang ?? "").split(/\s/)[0].slice(0, 30);
+    this.code.body.textContent = text;
+  }
+
+  /** @param {string} text */
+  showPlain(text) {
+    this.code = null;
+    this.element.replaceChildren(make("p", { className: "plain", textContent: text }));
+  }
+
+  /** @param {any} token */
+  showHtml(token) {
+    this.code = null;
+    try {
+      const fragment = DOMPurify.sanitize(marked.parser([token]), PURIFY);
+      this.element.replaceChildren(fragment);
+    } catch {
+      this.showPlain(token.raw); // nested deeper than the stack
+      return;
+    }
+    for (const table of this.element.querySelectorAll("table")) {
+      const frame = make("div", { className: "table-scroll", tabIndex: 0 });
+      table.replaceWith(frame);
+      frame.append(table);
+    }
+    for (const pre of this.element.querySelectorAll("pre")) {
+      const nested = codeBlock();
+      nested.body.textContent = pre.textContent;
+      pre.replaceWith(nested.element);
+    }
+  }
+}
+
+function codeBlock() {
+  const name = make("span");
+  const body = make("code");
+  const label = make("span", { textContent: say("copyCode") });
+  const button = make("button", { type: "button" }, icon("copy", "small"), label);
+  button.onclick = async () => {
+    await copyText(body.textContent ?? "");
+    label.textContent = say("copied");
+    setTimeout(() => (label.textContent = say("copyCode")), 1600);
+  };
+  const head = make("div", { className: "code-head" }, name, button);
+  const pre = make("pre", { tabIndex: 0, dir: "ltr" }, body);
+  return { element: make("div", { className: "code-block" }, head, pre), name, body };
+}
+
+/** Pages without https have no clipboard of their own. @param {string} text */
+export async function copyText(text) {
+  if (navigator.clipboard && window.isSecureContext) {
+    await navigator.clipboard.writeText(text);
+    return;
+  }
+  const area = make("textarea", { value: text, className: "visually-hidden" });
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+export class Markdown {
+  /** @param {HTMLElement} element */
+  constructor(element) {
+    this.element = element;
+    element.classList.add("prose");
+    /** @type {Block[]} */
+    this.blocks = [];
+    this.numSettled = 0;
+    this.settledLength = 0;
+  }
+
+  /**
+   * Show this text, which begins with what was shown before.
+   * @param {string} text
+   * @param {boolean} isWhole nothing will follow
+   */
+  show(text, isWhole) {
+    const source = text.replace(/\r\n?/g, "\n");
+    if (isWhole) this.numSettled = this.settledLength = 0; // links may look ahead
+    const tokens = parsed(source.slice(this.settledLength));
+    const shown = tokens.filter(isShown);
+    if (isWhole && shown.length < tokens.length) this.forget(tokens);
+    shown.forEach((token, index) => this.blockAt(this.numSettled + index).show(token));
+    const surplus = this.blocks.splice(this.numSettled + shown.length);
+    for (const block of surplus) block.element.remove();
+    this.settle(source, tokens, shown.at(-BLOCKS_KEPT_OPEN));
+  }
+
+  /** Links that are defined anywhere change blocks whose own text stayed the same. */
+  forget(tokens) {
+    if (!tokens.some((token) => token.type === "def")) return;
+    for (const block of this.blocks) block.raw = "";
+  }
+
+  /** @param {number} index */
+  blockAt(index) {
+    if (!this.blocks[index]) {
+      this.blocks[index] = new Block();
+      this.element.append(this.blocks[index].element);
+    }
+    return this.blocks[index];
+  }
+
+  /** The last blocks may still change: a list goes on, a line becomes a heading. */
+  settle(source, tokens, open) {
+    if (!open) return;
+    for (const token of tokens) {
+      if (token === open || !source.startsWith(token.raw, this.settledLength)) return;
+      this.settledLength += token.raw.length;
+      if (isShown(token)) this.numSettled += 1;
+    }
+  }
+}
+
+const isShown = (token) => token.type !== "space" && token.type !== "def";
+
+/** The text's top-level blocks. @param {string} text @returns {any[]} */
+function parsed(text) {
+  const plain = { type: "plain", raw: text };
+  const longest = Math.max(...text.split(/\n[ \t]*\n/).map((part) => part.length));
+  if (longest > LONGEST_BLOCK && !/^ {0,3}(```|~~~)/m.test(text)) return [plain];
+  try {
+    return marked.lexer(text);
+  } catch {
+    return [plain]; // nested deeper than the stack
+  }
+}

@@ -1,0 +1,198 @@
+// @ts-check
+/** The chat page: what the server says goes to its parts, what the reader does goes back. */
+
+import { enableAppearance } from "./appearance.js";
+import { Composer } from "./composer.js";
+import { ConnectionLine } from "./connection.js";
+import { byId } from "./dom.js";
+import { enableMenus } from "./menus.js";
+import { Models } from "./models.js";
+import { Scrolling } from "./scrolling.js";
+import { Sidebar } from "./sidebar.js";
+import { Socket } from "./socket.js";
+import { Transcript } from "./transcript.js";
+import { say, sayError } from "./words.js";
+
+const page = JSON.parse(byId("page").textContent);
+
+class ChatPage {
+  constructor() {
+    this.conversation = page.conversation;
+    /** @type {{ref: number, text: string} | null} what the server has not taken yet */
+    this.asked = null;
+    this.numAsked = 0;
+    this.sidebar = new Sidebar();
+    this.scrolling = new Scrolling();
+    this.connection = new ConnectionLine();
+    this.transcript = new Transcript({ retry: (id) => this.retry(id) });
+    this.composer = new Composer({
+      maxChars: page.maxPromptChars,
+      onSend: (text) => this.ask(text),
+      onStop: () => this.stop(),
+    });
+    const chosen = this.conversation?.model ?? "";
+    this.models = new Models(page.models, chosen, () => this.refresh());
+    this.transcript.show(null, page.messages);
+    this.scrolling.follow();
+    this.refresh();
+    this.socket = new Socket(page.socket, {
+      open: () => this.opened(),
+      event: (event) => this.on[event.type]?.(event),
+      lost: () => this.lost(),
+      signedOut: () => this.leave(),
+    });
+  }
+
+  /** What to do with each kind of event; `chat/protocol.py` lists them. */
+  on = {
+    models: ({ models }) => this.models.show(models),
+    started: ({ ref }) => this.taken(ref),
+    conversation: (event) => this.show(event),
+    delta: (event) => this.transcript.append(event) || this.attach(),
+    settled: ({ message }) => this.settle(message),
+    changed: ({ conversation }) => {
+      if (conversation === this.conversation?.id) this.attach();
+    },
+    error: ({ ref, code, message }) => this.refused(ref, sayError(code) || message),
+  };
+
+  // -- what the reader does ------------------------------------------------------------
+
+  /** @param {string} text */
+  ask(text) {
+    const conversation = this.conversation?.id ?? null;
+    const model = this.models.chosen;
+    if (!this.send({ type: "send", conversation, model, text }, text)) return;
+    this.composer.clear();
+    this.transcript.showPending(text);
+    this.scrolling.follow();
+    this.refresh();
+  }
+
+  /** @param {string} id */
+  retry(id) {
+    const model = this.models.isAvailable ? this.models.chosen : "";
+    if (!this.send({ type: "retry", message: id, model }, "")) return;
+    this.transcript.hideFrom(id);
+    this.scrolling.follow();
+    this.refresh();
+  }
+
+  stop() {
+    const view = this.transcript.streaming;
+    if (view) this.socket.send({ type: "stop", message: view.message.id });
+  }
+
+  /** @param {object} message @param {string} text to give back if it is refused */
+  send(message, text) {
+    this.numAsked += 1;
+    const isSent = this.socket.send({ ...message, ref: this.numAsked });
+    if (isSent) this.asked = { ref: this.numAsked, text };
+    return isSent;
+  }
+
+  // -- what the server says ------------------------------------------------------------
+
+  opened() {
+    this.connection.found();
+    if (this.conversation) this.attach(this.transcript.lastSettledId);
+    this.refresh();
+  }
+
+  lost() {
+    this.connection.lost();
+    // Whether it was taken is unknown. In a conversation, attaching will show it.
+    if (this.asked && !this.conversation) this.refused(this.asked.ref, "");
+    this.refresh();
+  }
+
+  /** What was asked before the connection was lost is there, or it goes back. */
+  recover() {
+    if (!this.asked) return;
+    const prompt = this.transcript.lastPrompt;
+    if (prompt === this.asked.text || !this.asked.text) this.asked = null;
+    else this.refused(this.asked.ref, "");
+  }
+
+  /** @param {string | null} [after] */
+  attach(after = null) {
+    if (!this.conversation) return;
+    this.socket.send({ type: "attach", conversation: this.conversation.id, after });
+  }
+
+  /** @param {number} ref */
+  taken(ref) {
+    if (this.asked?.ref === ref) this.asked = null;
+  }
+
+  show({ conversation, after, messages }) {
+    const isNew = this.conversation?.id !== conversation.id;
+    this.conversation = conversation;
+    if (!this.transcript.show(after, messages)) {
+      this.attach();
+      return;
+    }
+    this.recover();
+    const address = `${page.home}c/${conversation.id}/`;
+    if (isNew) history.pushState(null, "", address);
+    document.title = `${conversation.title} · Switchyard`;
+    this.models.adopt(conversation.model);
+    this.sidebar.touch(conversation, address);
+    if (this.transcript.streaming) this.announce(say("thinking"));
+    this.refresh();
+  }
+
+  /** @param {import("./message.js").Message} message */
+  settle(message) {
+    this.transcript.settle(message);
+    const isWhole = message.state === "complete";
+    const ending = say(isWhole ? "answerReady" : "answerStopped");
+    this.announce(`${message.content} ${message.error || ending}`);
+    this.refresh();
+  }
+
+  /** @param {number} ref @param {string} why */
+  refused(ref, why) {
+    if (this.asked?.ref !== ref) {
+      if (why) this.composer.refuse(why);
+      return;
+    }
+    const { text } = this.asked;
+    this.asked = null;
+    this.transcript.forgetPending();
+    if (text) this.composer.giveBack(text);
+    else this.attach(); // a refused retry: show what was hidden for it
+    this.composer.refuse(why);
+    this.refresh();
+  }
+
+  leave() {
+    const here = encodeURIComponent(location.pathname);
+    location.assign(`${page.signIn}?next=${here}`);
+  }
+
+  // -- what is shown --------------------------------------------------------------------
+
+  refresh() {
+    const hasModels = this.models?.models.length > 0;
+    const isWriting = Boolean(this.transcript.streaming);
+    byId("welcome").hidden = !this.transcript.isEmpty;
+    byId("welcome-ready").hidden = !hasModels;
+    byId("welcome-empty").hidden = hasModels;
+    this.composer.allow({
+      isBusy: isWriting,
+      canSend: !this.asked && Boolean(this.socket?.isOpen) && Boolean(this.models?.isAvailable),
+    });
+  }
+
+  /** For those who listen: the answer once, when it is whole. @param {string} text */
+  announce(text) {
+    byId("announcer").textContent = text;
+  }
+}
+
+enableMenus();
+enableAppearance();
+new ChatPage();
+// Going back from a conversation that began here is a new page.
+addEventListener("popstate", () => location.reload());

@@ -1,0 +1,38 @@
+// @ts-check
+/** The page's words in the reader's language, and small formats of numbers. */
+
+/** @type {Record<string, string>} */
+const words = JSON.parse(document.getElementById("words")?.textContent ?? "{}");
+const language = document.documentElement.lang || "en";
+
+/**
+ * The words for `key`, with `{name}` filled in.
+ * @param {string} key
+ * @param {Record<string, string | number>} [values]
+ */
+export function say(key, values = {}) {
+  const text = words[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
+}
+
+/** What an error code means in the reader's words; "" for an unknown one. @param {string} code */
+export function sayError(code) {
+  return words[`error.${code}`] ?? "";
+}
+
+const counts = new Intl.NumberFormat(language);
+const decimals = new Intl.NumberFormat(language, {
+  minimumFractionDigits: 1,
+  maximumFractionDigits: 1,
+});
+const hundredths = new Intl.NumberFormat(language, {
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 2,
+});
+
+/** @param {number} number */
+export const count = (number) => counts.format(number);
+/** @param {number} number */
+export const decimal = (number) => decimals.format(number);
+/** @param {number} number */
+export const hundredth = (number) => hundredths.format(number);

@@ -1,0 +1,101 @@
+"""The chat pages. What happens on them goes over the websocket (`consumers`)."""
+
+import uuid
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import get_language
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from chat import conversations, protocol
+from chat.errors import ConversationNotFound
+from chat.models import Conversation
+from chat.words import page_words
+from controller.gateway import gateway
+from controller.identity.caller import chat_caller
+from controller.models import User
+
+# The sidebar's length; older conversations keep their addresses.
+SHOWN_CONVERSATIONS = 200
+
+# The page runs no script but its own files, whatever a model writes. Images of other
+# sites would tell them what was asked.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ]
+)
+
+View = Callable[..., HttpResponse]
+
+
+def with_content_policy(view: View) -> View:
+    @wraps(view)
+    def answered(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        response = view(request, **kwargs)
+        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        return response
+
+    return answered
+
+
+@never_cache
+@require_safe
+@login_required
+@with_content_policy
+def chat_page(
+    request: HttpRequest, conversation_id: uuid.UUID | None = None
+) -> HttpResponse:
+    """A conversation, or the page on which a new one begins."""
+    user = request.user
+    assert isinstance(user, User)  # login_required
+    opened = None
+    if conversation_id is not None:
+        try:
+            opened = conversations.open_path(user, conversation_id)
+        except ConversationNotFound as exc:
+            raise Http404(exc.message) from exc
+    listed = Conversation.objects.of(user)[:SHOWN_CONVERSATIONS]
+    context = {
+        "conversation": opened.conversation if opened else None,
+        "conversations": listed,
+        "languages": settings.LANGUAGES,
+        "page": page_fields(user, opened),
+        "words": page_words(),
+    }
+    return render(request, "chat/conversation.html", context)
+
+
+def page_fields(
+    user: User, opened: conversations.OpenedConversation | None
+) -> dict[str, Any]:
+    """What the page's script starts from, before the socket is open."""
+    path = opened.path if opened else []
+    return {
+        "conversation": protocol.conversation_fields(opened.conversation)
+        if opened
+        else None,
+        "messages": [protocol.message_fields(message) for message in path],
+        "models": protocol.model_fields(gateway().models(chat_caller(user.pk))),
+        "socket": f"{reverse('chat:home')}ws/chat/",
+        "home": reverse("chat:home"),
+        "signIn": reverse(settings.LOGIN_URL),
+        "language": get_language(),
+        "maxPromptChars": settings.CHAT_MAX_PROMPT_CHARS,
+    }

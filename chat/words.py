@@ -1,0 +1,73 @@
+"""The words that the page's script shows, in the reader's language."""
+
+from django.utils.translation import gettext as _
+
+
+def page_words() -> dict[str, str]:
+    """By the key that the script knows; `{name}` is filled in there."""
+    return {
+        "today": _("Today"),
+        "yesterday": _("Yesterday"),
+        "week": _("Previous 7 days"),
+        "older": _("Older"),
+        "copy": _("Copy"),
+        "copied": _("Copied"),
+        "copyCode": _("Copy code"),
+        "retry": _("Try again"),
+        "regenerate": _("Regenerate"),
+        "send": _("Send"),
+        "stop": _("Stop"),
+        "you": _("You said"),
+        "thinking": _("Thinking"),
+        "answerReady": _("The answer is complete."),
+        "answerStopped": _("The answer was stopped."),
+        "stopped": _("Stopped"),
+        "unattended": _("Stopped, as no page was open"),
+        "cutByLength": _("The model's limit was reached; the answer is cut."),
+        "tokens": _("{count} tokens"),
+        "promptTokens": _("{count} prompt tokens"),
+        "ttft": _("first token after {seconds} s"),
+        "speed": _("{count} tokens/s"),
+        "contextLength": _("{count} tokens of context"),
+        "noModel": _("No model"),
+        "modelGone": _("not available now"),
+        "reconnecting": _("Connection lost. Reconnecting…"),
+        "offline": _("You are offline. Reconnecting as soon as you are back…"),
+        "reconnected": _("Connected again"),
+        "promptTooLong": _("At most {count} characters can be sent."),
+        "failedTitle": _("The answer failed"),
+        "interruptedTitle": _("The answer was interrupted"),
+        "interruptedText": _(
+            "The server stopped before the answer was complete. What was produced"
+            " is kept."
+        ),
+        "refusedTitle": _("The message was not sent"),
+        # errors, by code
+        "error.context_length_exceeded": _(
+            "The conversation is longer than this model can read. Start a new chat,"
+            " or pick a model with a larger context."
+        ),
+        "error.no_worker_available": _(
+            "No worker serves this model right now. Try again in a moment, or pick"
+            " another model."
+        ),
+        "error.model_not_found": _(
+            "This model does not exist, or you may not use it. Pick another one."
+        ),
+        "error.rate_limit_exceeded": _(
+            "Too many requests at once. Wait for one to end, then try again."
+        ),
+        "error.upstream_error": _("The model's engine failed. Try again."),
+        "error.upstream_timeout": _("The model's engine did not answer in time."),
+        "error.shutting_down": _("The server is being restarted. Try again."),
+        "error.internal_error": _("The server failed. Its log has the reason."),
+        "error.not_found": _("There is no such conversation."),
+        "error.prompt_too_long": _("The message is too long."),
+        "error.empty_prompt": _("The message is empty."),
+        "error.answer_in_progress": _(
+            "Wait for the answer in progress, or stop it first."
+        ),
+        "error.too_many_generations": _(
+            "Too many of your answers are being written. Stop one first."
+        ),
+    }
