@@ -4,6 +4,7 @@ A wrong worker address was the commonest trouble of people who ran the seed syst
 a worker finds its own: the local end of the route to its controller.
 """
 
+import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ NUM_PORTS_TRIED = 200
 
 def with_scheme(address: str) -> str:
     """Return `address` as a URL without a trailing slash; no scheme means http."""
-    address = address.strip().rstrip("/")
+    address = address.strip()
     if "://" not in address:
         address = f"http://{address}"
     parts = urlsplit(address)
@@ -29,7 +30,7 @@ def with_scheme(address: str) -> str:
         raise BadAddress(
             f"{address!r} is not an address; write it as http://host:port."
         )
-    return address
+    return address.rstrip("/")
 
 
 def worker_address(given: str | None, host: str, port: int, controller: str) -> str:
@@ -116,7 +117,10 @@ class ReservedPort:
 
 
 def reserve_port(host: str, wished: int | None) -> ReservedPort:
-    """Return `wished`, or else the first free port from 21002 on; raises PortTaken."""
+    """Return `wished`, or else the first free port from 21002 on.
+
+    Raises `PortTaken`, or `BadAddress` for a `host` that is not this machine's.
+    """
     if wished is not None:
         reserved = _try_port(host, wished)
         if reserved is None:
@@ -139,7 +143,11 @@ def _try_port(host: str, number: int) -> ReservedPort | None:
             # As servers do: connections of an earlier engine in TIME_WAIT do not count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, number))
-    except OSError:
+    except OSError as error:
         holder.close()
-        return None
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            return None
+        raise BadAddress(
+            f"--host {host} cannot be bound to: {error.strerror}."
+        ) from error
     return ReservedPort(number, holder)

@@ -105,6 +105,7 @@ class Agent:
         async with aiohttp.ClientSession() as session:
             client = EngineClient(session, local_url(*self._bound_to), self._key())
             supervisor = EngineSupervisor(self._config, self._engine, client)
+            logger.info("The engine listens at %s once it is loaded.", client.url)
             registration = self._registration(session, supervisor)
             self._listen_for_signals(supervisor)
             running = asyncio.create_task(supervisor.run())

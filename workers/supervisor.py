@@ -134,7 +134,7 @@ class EngineSupervisor:
         self.state = WorkerState.READY
         healthy_at = time.monotonic()
         while time.monotonic() - healthy_at < self._config.hung_seconds:
-            await asyncio.sleep(HEALTH_POLL_SECONDS)
+            await asyncio.sleep(min(HEALTH_POLL_SECONDS, self._config.hung_seconds))
             if await self.client.is_healthy():
                 healthy_at = time.monotonic()
         return f"has not answered for {self._config.hung_seconds:.0f} s"

@@ -22,7 +22,9 @@ def main() -> int:
 
 
 def _end_with_parent(command: subprocess.Popen[bytes]) -> None:
-    sys.stdin.buffer.read()  # returns when the last writer, our parent, is gone
+    # Not sys.stdin: its lock, held by a thread that reads, aborts our own exit.
+    while os.read(0, 1024):  # empty when the last writer, our parent, is gone
+        pass
     command.terminate()
     try:
         command.wait(GRACE_SECONDS)

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -181,7 +181,7 @@ class Application:
         scores: list[list[TokenScore]] = [[] for _ in texts]
         reasons: list[str | None] = [None] * len(texts)
         num_tokens = [0] * len(texts)
-        async with aclosing(self._generator.run(request, generation)) as deltas:  # type: ignore[type-var]
+        async with aclosing(self._generator.run(request, generation)) as deltas:
             async for index, delta in deltas:
                 texts[index] += delta.text
                 scores[index] += delta.scores
@@ -199,7 +199,7 @@ class Application:
         request: Request,
         generation: Generation,
         answers: ChatAnswers | CompletionAnswers,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the events of a stream, without framing, up to the last usage."""
         num_tokens = [0] * generation.num_answers
 
@@ -214,16 +214,18 @@ class Application:
 
         in_each = request.wants_usage_in_each_chunk
         held: dict[int, list[TokenScore]] = {}  # of tokens whose text is held back
-        async with aclosing(self._generator.run(request, generation)) as deltas:  # type: ignore[type-var]
-            for index in range(generation.num_answers):
-                opening = answers.opening(index)
-                if opening is not None:
-                    yield chunk([opening], in_each)
+        async with aclosing(self._generator.run(request, generation)) as deltas:
             async for index, delta in deltas:
+                if index not in held:
+                    # Not before the first token: until then a failure has a status.
+                    held[index] = []
+                    opening = answers.opening(index)
+                    if opening is not None:
+                        yield chunk([opening], in_each)
                 num_tokens[index] = delta.num_tokens
-                held.setdefault(index, []).extend(delta.scores)
+                held[index].extend(delta.scores)
                 if delta.text or delta.finish_reason:
-                    scores = held.pop(index)
+                    scores, held[index] = held[index], []
                     piece = answers.piece(
                         index, delta.text, scores, delta.finish_reason
                     )

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,22 +80,24 @@ class Exchange:
             # The generation gives its place on the model back before we return.
             await asyncio.gather(handling, leaving, return_exceptions=True)
 
-    async def stream_events(self, events: AsyncIterator[bytes]) -> Answer:
+    async def stream_events(self, events: AsyncGenerator[bytes, None]) -> Answer:
         """Send `events` as server-sent events, then `[DONE]`; return `STREAMED`.
 
         The status is sent with the first event, so that a failure before it can still
         be an error; a later one becomes an event, after which the stream ends.
         """
-        first = await anext(events)
-        await self._send_start(200, b"text/event-stream; charset=utf-8")
-        try:
-            await self._send_event(first)
-            async for event in events:
-                await self._send_event(event)
-        except Exception as error:
-            if not isinstance(error, GenerationFailed):
-                logger.exception("A stream failed.")
-            await self._send_event(msgspec.json.encode(error_body(error)))
+        # Closed here: a client may leave while we wait to send rather than to receive.
+        async with aclosing(events):
+            first = await anext(events)
+            await self._send_start(200, b"text/event-stream; charset=utf-8")
+            try:
+                await self._send_event(first)
+                async for event in events:
+                    await self._send_event(event)
+            except Exception as error:
+                if not isinstance(error, GenerationFailed):
+                    logger.exception("A stream failed.")
+                await self._send_event(msgspec.json.encode(error_body(error)))
         await self._send({"type": "http.response.body", "body": DONE})
         return STREAMED
 

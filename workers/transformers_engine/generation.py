@@ -1,7 +1,7 @@
 """From a checked request to a stream of deltas, on the event loop's side."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from jinja2 import TemplateError
@@ -81,7 +81,7 @@ class Generator:
 
     async def run(
         self, request: Request, generation: Generation
-    ) -> AsyncIterator[tuple[int, Delta]]:
+    ) -> AsyncGenerator[tuple[int, Delta], None]:
         """Yield each answer's index and deltas as they come, until all are finished.
 
         Closing the iterator, or its cancellation, takes what is unfinished off the

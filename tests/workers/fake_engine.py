@@ -1,0 +1,59 @@
+"""An engine without a model: what an agent asks for, and a way to make it crash.
+
+`POST /crash` ends it, `POST /hang` makes it stop answering, `POST /busy` and
+`POST /idle` set how many requests it claims to run. Started with a key, as engines are.
+"""
+
+import json
+import os
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+KEY = os.environ["SWITCHYARD_ENGINE_KEY"]
+METRICS = "vllm:num_requests_running {}\nvllm:generation_tokens_total 42\n"
+
+
+class Handler(BaseHTTPRequestHandler):
+    num_running = 0
+    go_on = threading.Event()
+
+    def do_GET(self) -> None:
+        self.go_on.wait()
+        if self.path == "/health":
+            self.answer({})
+        elif self.headers["Authorization"] != f"Bearer {KEY}":
+            self.send_error(401)
+        elif self.path == "/v1/models":
+            models = [{"id": name, "max_model_len": 512} for name in sys.argv[3:]]
+            self.answer({"data": models})
+        elif self.path == "/metrics":
+            self.answer(METRICS.format(Handler.num_running))
+        else:
+            self.answer({"version": "1.0", "environment": sorted(os.environ)})
+
+    def do_POST(self) -> None:
+        if self.path == "/crash":
+            os._exit(3)
+        elif self.path == "/hang":
+            self.go_on.clear()
+        elif self.path in ("/busy", "/idle"):
+            Handler.num_running = int(self.path == "/busy")
+        self.answer({"choices": []})
+
+    def answer(self, body: Any) -> None:
+        content = body if isinstance(body, str) else json.dumps(body)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    if sys.argv[3] == "cannot-load":
+        sys.exit("This model cannot be loaded.")
+    Handler.go_on.set()
+    ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()

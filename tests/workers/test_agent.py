@@ -1,0 +1,373 @@
+"""The agent as a process: a real HTTP controller, an engine without a model."""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.stub_controller import StubController
+from workers.protocol import HeartbeatAnswer, WorkerState
+
+FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+ROOT = Path(__file__).resolve().parents[2]
+
+StartWorker = Callable[..., Awaitable["Worker"]]
+
+
+class Worker:
+    """A running fake worker whose log can be waited for."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log = ""
+
+    async def says(self, text: str) -> None:
+        """Wait until the log holds `text`, from where it was last read."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(20):
+            while text not in (line := (await self.process.stderr.readline()).decode()):
+                self.log += line
+                assert line, self.log
+        self.log += line
+
+    async def ended(self) -> int:
+        assert self.process.stderr is not None
+        async with asyncio.timeout(20):
+            self.log += (await self.process.stderr.read()).decode()
+            return await self.process.wait()
+
+
+@pytest.fixture
+async def controller() -> AsyncIterator[StubController]:
+    stub = StubController()
+    async with stub.running():
+        yield stub
+
+
+@pytest.fixture
+async def start_worker(
+    tmp_path: Path, controller: StubController, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[StartWorker]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "token").write_text("good")
+    workers = []
+
+    async def start(*flags: str) -> Worker:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(FAKE_WORKER),
+            *("--model-path", "tiny", "--controller-address", controller.url),
+            *("--join-token-file", "token", "--state-dir", "state", *flags),
+            cwd=tmp_path,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        workers.append(Worker(process))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        with suppress(ProcessLookupError):
+            worker.process.kill()
+        await worker.ended()
+
+
+def call(address: str, path: str, key: str, method: str = "GET") -> Any:
+    headers = {"Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(address + path, headers=headers, method=method)
+    with urllib.request.urlopen(request, timeout=5) as response:
+        return json.loads(response.read() or "null")
+
+
+def control(controller: StubController, path: str) -> None:
+    """Make the engine of the last worker that joined do what `path` says."""
+    _, joined = controller.joins[-1]
+    with suppress(OSError):
+        call(joined.address, path, joined.engine_key, "POST")
+
+
+def is_listening(address: str) -> bool:
+    with suppress(OSError):
+        host, port = address.removeprefix("http://").split(":")
+        socket.create_connection((host, int(port)), timeout=1).close()
+        return True
+    return False
+
+
+async def test_a_worker_joins_with_what_its_engine_says_of_itself(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    await start_worker("--model-names", "tiny,t", "--weight", "2", "--labels", "a=b")
+
+    await controller.until(lambda: len(controller.heartbeats) > 1)
+
+    bearer, joined = controller.joins[0]
+    assert bearer == "good"
+    assert (joined.engine, joined.engine_version) == ("fake", "1.0")
+    assert joined.models[0].name == "tiny"
+    assert joined.models[0].aliases == ["t"]
+    assert joined.models[0].context_length == 512
+    assert (joined.weight, joined.labels) == (2.0, {"a": "b"})
+    assert joined.address.startswith("http://127.0.0.1:")
+    assert controller.heartbeats[-1].state == WorkerState.READY
+    assert controller.heartbeats[-1].generation_tokens_total == 42
+    assert controller.heartbeats[-1].start_id == joined.start_id
+
+
+async def test_the_engine_wants_the_key_and_is_not_given_the_join_token(
+    controller: StubController,
+    start_worker: StartWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SWITCHYARD_JOIN_TOKEN", "secret")
+
+    await start_worker()
+    await controller.until(lambda: bool(controller.joins))
+
+    _, joined = controller.joins[0]
+    environment = call(joined.address, "/version", joined.engine_key)["environment"]
+    assert "SWITCHYARD_ENGINE_KEY" in environment
+    assert "SWITCHYARD_JOIN_TOKEN" not in environment
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        call(joined.address, "/v1/models", "wrong")
+
+
+async def test_a_refused_token_is_named_with_its_repair_and_read_anew(
+    controller: StubController, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("bad")
+    worker = await start_worker()
+    await worker.says("Unknown join token. Make a new one with `python manage.py")
+
+    (tmp_path / "token").write_text("good")
+    await worker.says("Joined ")
+
+    assert {bearer for bearer, _ in controller.joins} == {"bad", "good"}
+
+
+async def test_a_missing_token_file_is_waited_for(
+    controller: StubController, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    (tmp_path / "token").unlink()
+    worker = await start_worker()
+    await worker.says("Waiting for a join token: none in the file token")
+
+    (tmp_path / "token").write_text("good")
+
+    await worker.says("Joined ")
+
+
+async def test_a_worker_that_comes_back_uses_its_own_credential(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    first = await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+    first.process.send_signal(signal.SIGTERM)
+    assert await first.ended() == 0
+
+    controller.tokens.clear()
+    await start_worker()
+    await controller.until(lambda: len(controller.joins) == 2)
+
+    bearer, joined = controller.joins[1]
+    assert (bearer, joined.worker_id) == ("credential-of-w1", "w1")
+
+
+async def test_a_forgotten_worker_joins_again_by_the_token(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    await worker.says("Joined ")
+    await controller.until(lambda: bool(controller.heartbeats))
+
+    controller.credentials.clear()
+    await worker.says("Joined ")
+
+    bearers = [bearer for bearer, _ in controller.joins]
+    assert bearers == ["good", "credential-of-w1", "good"]
+
+
+async def test_a_worker_outlives_its_controllers_absence(
+    start_worker: StartWorker,
+) -> None:
+    controller = StubController()
+    async with controller.running():
+        pass  # now it has a port, and nobody listens there
+    worker = await start_worker("--controller-address", controller.url)
+    await worker.says(f"Waiting for the controller at {controller.url}")
+
+    async with controller.running():
+        await controller.until(lambda: bool(controller.heartbeats))
+    await worker.says("The controller does not hear us")
+    controller.heartbeats.clear()
+    async with controller.running():
+        await controller.until(lambda: bool(controller.heartbeats))
+
+    assert len(controller.credentials) == 1
+
+
+async def test_a_crashed_engine_is_started_again_and_joins_with_a_new_start_id(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+
+    control(controller, "/crash")
+    await worker.says("The engine ended with status 3; starting it again in")
+    await controller.until(lambda: len(controller.joins) == 2)
+    start_ids = [joined.start_id for _, joined in controller.joins]
+    await controller.until(lambda: controller.heartbeats[-1].start_id == start_ids[1])
+
+    assert start_ids[0] != start_ids[1]
+    assert controller.heartbeats[-1].num_restarts == 1
+    assert controller.joins[0][1].address == controller.joins[1][1].address
+
+
+async def test_a_hung_engine_is_started_again(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker("--hung-seconds", "1")
+    await controller.until(lambda: bool(controller.heartbeats))
+
+    control(controller, "/hang")
+
+    await worker.says("The engine has not answered for 1 s")
+    await controller.until(lambda: len(controller.joins) == 2)
+
+
+async def test_an_engine_that_never_starts_ends_the_worker_with_a_reason(
+    start_worker: StartWorker,
+) -> None:
+    worker = await start_worker("--model-names", "cannot-load")
+
+    assert await worker.ended() == 1
+    assert "The engine ended with status 1, 3 times, before it was ready" in worker.log
+
+
+async def test_a_drain_wish_is_told_back_until_it_ends(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+
+    controller.wishes = HeartbeatAnswer(drain=True)
+    await controller.until(
+        lambda: controller.heartbeats[-1].state == WorkerState.DRAINING
+    )
+    controller.wishes = HeartbeatAnswer()
+    await controller.until(lambda: controller.heartbeats[-1].state == WorkerState.READY)
+
+    assert not controller.left
+
+
+async def test_a_stop_wish_drains_and_leaves(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+
+    controller.wishes = HeartbeatAnswer(stop=True)
+
+    assert await worker.ended() == 0
+    assert controller.left == ["w1"]
+
+
+async def test_sigterm_lets_what_is_in_flight_finish_before_it_leaves(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+    control(controller, "/busy")
+
+    worker.process.send_signal(signal.SIGTERM)
+    await controller.until(
+        lambda: controller.heartbeats[-1].state == WorkerState.DRAINING
+    )
+    seen = len(controller.heartbeats)
+    await controller.until(lambda: len(controller.heartbeats) > seen + 20)
+    assert not controller.left
+    control(controller, "/idle")
+
+    assert await worker.ended() == 0
+    assert controller.left == ["w1"]
+    assert not is_listening(controller.joins[0][1].address)
+
+
+async def test_a_drain_does_not_last_longer_than_its_patience(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker("--drain-seconds", "1")
+    await controller.until(lambda: bool(controller.heartbeats))
+    control(controller, "/busy")
+
+    worker.process.send_signal(signal.SIGTERM)
+
+    assert await worker.ended() == 0
+    assert "1 request(s) not finished after 1 s are cut off" in worker.log
+
+
+async def test_a_second_signal_ends_at_once(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+    control(controller, "/busy")
+
+    worker.process.send_signal(signal.SIGINT)
+    await worker.says("Stopping")
+    worker.process.send_signal(signal.SIGINT)
+
+    assert await worker.ended() == 128 + signal.SIGINT
+    assert not controller.left
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
+async def test_the_engine_dies_with_a_killed_agent(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    await controller.until(lambda: bool(controller.joins))
+    address = controller.joins[0][1].address
+    assert is_listening(address)
+
+    worker.process.kill()
+    await worker.ended()
+
+    deadline = time.monotonic() + 10
+    while is_listening(address):
+        assert time.monotonic() < deadline
+
+
+async def test_without_a_controller_the_key_is_in_a_closed_file(
+    controller: StubController, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    worker = await start_worker("--no-register")
+    await worker.says("The engine's API key is in state/engine_key")
+    await worker.says("Serving at ")
+
+    url = worker.log.rsplit("Serving at ", 1)[1].split("/v1")[0]
+    key = (tmp_path / "state/engine_key").read_text().strip()
+    assert call(url, "/v1/models", key)["data"][0]["id"] == "tiny"
+    assert (tmp_path / "state/engine_key").stat().st_mode & 0o777 == 0o600
+    assert not controller.joins
+
+
+async def test_a_port_in_use_is_one_line(
+    start_worker: StartWorker,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+
+        worker = await start_worker("--port", port)
+
+        assert await worker.ended() == 2
+    assert worker.log == f"Port {port} is in use; choose another with --port.\n"
