@@ -1,6 +1,13 @@
 """Addresses under `/controller/`: the workers' contract and the operators' lists."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import path
+
+from controller import views
 
 app_name = "controller"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns = [
+    path("workers/", views.WorkersView.as_view()),
+    path("workers/<uuid:worker_id>/", views.WorkerView.as_view()),
+    path("workers/<uuid:worker_id>/heartbeat/", views.HeartbeatView.as_view()),
+    path("models/", views.ModelsView.as_view()),
+]

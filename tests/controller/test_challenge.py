@@ -9,7 +9,7 @@ from aiohttp import web
 from controller.fleet.addresses import ResolvedAddress
 from controller.fleet.challenge import MAX_LISTING_BYTES, challenge
 from controller.fleet.errors import WorkerRefused
-from tests.controller.engines import answering, running_engine
+from tests.controller.fake_engine import answering, running_engine
 from tests.mock_engine import running_mock_engine
 from workers.protocol import INFERENCE_PATHS, RefusalCode
 

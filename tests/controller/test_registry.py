@@ -21,7 +21,7 @@ from controller.models import (
     ServedModel,
     Worker,
 )
-from tests.controller.engines import (
+from tests.controller.fake_engine import (
     FakeEngine,
     answering,
     make_join,
