@@ -30,6 +30,7 @@ from controller.threads import DatabaseThread
 
 logger = logging.getLogger(__name__)
 
+HEARTBEAT_WRITE_INTERVAL = timedelta(seconds=1)
 KEY_USE_INTERVAL = timedelta(seconds=10)
 
 
@@ -128,6 +129,7 @@ class Gateway:
             asyncio.create_task(self._tick_forever()),
             self._every(settings.REVISION_INTERVAL, self._look_for_changes),
             self._every(settings.LEDGER_FLUSH_INTERVAL, self.flush),
+            self._every(HEARTBEAT_WRITE_INTERVAL, self._write_heartbeats),
             self._every(KEY_USE_INTERVAL, self._write_key_use),
         ]
         self.is_ready = True
@@ -167,18 +169,24 @@ class Gateway:
             self.fleet.adopt(await self._reads.run(load_snapshot))
 
     async def flush(self) -> None:
-        """Write finished requests and heartbeats; keep what fails for the next try."""
-        self.client.sweep()
+        """Write finished requests; keep what fails for the next try."""
         batch = self.ledger.take()
-        heard = self.fleet.take_heartbeats()
-        silent = self.fleet.silent_workers()
         try:
-            await self._writes.run(_write, batch, heard, silent)
+            await self._writes.run(write_batch, batch)
         except BaseException:
             self.ledger.give_back(batch)
+            raise
+        await self._writes.run(metrics.observe, batch)
+
+    async def _write_heartbeats(self) -> None:
+        self.client.sweep()
+        heard = self.fleet.take_heartbeats()
+        try:
+            await self._writes.run(write_heartbeats, heard)
+        except BaseException:
             self.fleet.give_back(heard)
             raise
-        metrics.observe(batch)
+        await self._writes.run(mark_expired, self.fleet.silent_workers())
 
     async def _look_for_changes(self) -> None:
         fleet, keys = await self._reads.run(Revision.current)
@@ -226,12 +234,6 @@ class Gateway:
             if self.database_fails:
                 logger.warning("the database answers again")
             self.database_fails = False
-
-
-def _write(batch: list[Any], heard: dict[Any, Any], silent: list[Any]) -> None:
-    write_batch(batch)
-    write_heartbeats(heard)
-    mark_expired(silent)
 
 
 _running: Gateway | None = None

@@ -1,6 +1,7 @@
 """Prometheus metrics: counted when the ledger's batch is written, off the hot path."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from prometheus_client import Counter, Histogram
 
@@ -28,16 +29,23 @@ DURATION = Histogram(
     buckets=(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
 )
 
+# Finding a metric's child by its labels costs more than counting on it.
+_requests = lru_cache(maxsize=4096)(REQUESTS.labels)
+_tokens = lru_cache(maxsize=4096)(TOKENS.labels)
+_ttft = lru_cache(maxsize=1024)(TTFT.labels)
+_duration = lru_cache(maxsize=1024)(DURATION.labels)
+
 
 def observe(batch: Sequence[FinishedRequest]) -> None:
     """Count these finished requests."""
     for finished in batch:
         face, model = finished.face, finished.model
-        REQUESTS.labels(face, model, finished.status).inc()
-        TOKENS.labels(face, model, "prompt").inc(finished.prompt_tokens)
-        TOKENS.labels(face, model, "cached").inc(finished.cached_tokens)
-        TOKENS.labels(face, model, "completion").inc(finished.completion_tokens)
+        _requests(face, model, finished.status).inc()
+        _tokens(face, model, "prompt").inc(finished.prompt_tokens)
+        _tokens(face, model, "completion").inc(finished.completion_tokens)
+        if finished.cached_tokens:
+            _tokens(face, model, "cached").inc(finished.cached_tokens)
         OVERHEAD.observe(finished.overhead_seconds)
-        DURATION.labels(model).observe(finished.duration_seconds)
+        _duration(model).observe(finished.duration_seconds)
         if finished.ttft_seconds is not None:
-            TTFT.labels(model).observe(finished.ttft_seconds)
+            _ttft(model).observe(finished.ttft_seconds)

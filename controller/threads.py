@@ -1,7 +1,7 @@
 """Threads of this process that may wait for the database, apart from all others.
 
 The loop and Django's shared thread must never wait for a writer that waits for SQLite's
-file. Each `DatabaseThread` is one thread with one connection.
+file. Each `DatabaseThread` is one thread with one connection, kept while it works.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import DatabaseError, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,11 +23,11 @@ class DatabaseThread:
         """What `job` returns or raises, run in the thread; jobs wait in line."""
 
         def in_thread() -> T:
-            close_old_connections()
             try:
                 return job(*args, **kwargs)
-            finally:
-                close_old_connections()
+            except DatabaseError:
+                connections.close_all()  # it may be the connection that is broken
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(
             self._executor, in_thread

@@ -162,7 +162,7 @@ def _read_json(raw: bytes) -> dict[str, Any]:
     names counts, and what was checked must be what the engine reads."""
     try:
         given = msgspec.json.decode(raw, type=dict[str, Any])
-        json.loads(raw, object_pairs_hook=_refuse_twice)
+        PAIRS.decode(raw.decode())
     except msgspec.ValidationError as exc:
         raise InvalidRequest(
             "The body must be a JSON object.", code="invalid_json"
@@ -191,6 +191,9 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
                     code="duplicate_field",
                 )
             seen.add(name)
+
+
+PAIRS = json.JSONDecoder(object_pairs_hook=_refuse_twice)
 
 
 def _refuse_unknown(name: str, names: frozenset[str], scopes: frozenset[str]) -> None:

@@ -2,17 +2,18 @@
 
 import logging
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
+from django.db import connection, transaction
 from django.utils.timezone import now
 
 from controller.models import LedgerEntry
 
 logger = logging.getLogger(__name__)
-
-BATCH = 500  # rows in one INSERT: under SQLite's bound on parameters
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,10 +77,33 @@ class LedgerQueue:
         self._queued.extendleft(reversed(batch))
 
 
-def write_batch(batch: list[FinishedRequest]) -> None:
-    """Insert the rows. A row that is there already stays: a repeat does no harm."""
-    LedgerEntry.objects.bulk_create(
-        [LedgerEntry(**asdict(finished)) for finished in batch],
-        batch_size=BATCH,
-        ignore_conflicts=True,
+COLUMNS = tuple(column.name for column in fields(FinishedRequest))
+_row = attrgetter(*COLUMNS)
+_WORKER, _CREATED = COLUMNS.index("worker_id"), COLUMNS.index("created_at")
+
+
+def write_batch(batch: Sequence[FinishedRequest]) -> None:
+    """Insert the rows. A row that is there already stays: a repeat does no harm.
+
+    By hand, because `bulk_create` builds an object and a piece of SQL for each row:
+    that was half of a request's CPU. The columns are read off the model.
+    """
+    if not batch:
+        return
+    meta = LedgerEntry._meta
+    columns = {column.attname: column for column in meta.concrete_fields}
+    worker, created = columns["worker_id"], columns["created_at"]
+    rows = []
+    for finished in batch:
+        row = list(_row(finished))
+        row[_WORKER] = worker.get_db_prep_save(row[_WORKER], connection)
+        row[_CREATED] = created.get_db_prep_save(row[_CREATED], connection)
+        rows.append(row)
+    names = ", ".join(f'"{columns[name].column}"' for name in COLUMNS)
+    places = ", ".join(["%s"] * len(COLUMNS))
+    statement = (
+        f'INSERT INTO "{meta.db_table}" ({names}) VALUES ({places})'  # noqa: S608
+        " ON CONFLICT DO NOTHING"
     )
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.executemany(statement, rows)

@@ -12,6 +12,9 @@ from controller.relay.client import UpstreamBroken
 FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"([a-z_]{1,30})"')
 
 
+LOOKED_AT = re.compile(rb'"(?:usage|error)"')
+
+
 class PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
 
@@ -75,13 +78,21 @@ class AnswerReader:
             self.saw_done = True
         if b'"usage"' not in block and b'"error"' not in block:
             return block
-        events = [self._read_event(event, engine) for event in sse.split_events(block)]
-        return b"".join(events)
+        kept: list[bytes] = []
+        at = 0
+        for found in LOOKED_AT.finditer(block):
+            if found.start() < at:
+                continue  # in the event that was read last
+            begin = block.rfind(b"\n\n", at, found.start()) + 2
+            begin = at if begin == 1 else begin
+            end = block.index(b"\n\n", found.end()) + 2
+            kept += (block[at:begin], self._read_event(block[begin:end], engine))
+            at = end
+        kept.append(block[at:])
+        return b"".join(kept)
 
     def _read_event(self, event: bytes, engine: str) -> bytes:
         """One event as the client may have it; empty for none of its business."""
-        if b'"usage"' not in event and b'"error"' not in event:
-            return event
         answer = _decode(sse.event_data(event))
         if answer.error is not None:
             self.error = engine_errors.translate_event(engine, answer.error)
