@@ -15,13 +15,14 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from chat.generations import running_generations
 from chat.routing import websocket_urlpatterns
 from controller.gateway import running_gateway
 from controller.lean import LeanHandler
 from controller.serving.lifespan import Lifespan
 from controller.serving.mounting import Application, below, by_first_segment, by_type
 
-lifespan = Lifespan(running_gateway)
+lifespan = Lifespan(running_gateway, running_generations)
 sockets: Any = AllowedHostsOriginValidator(
     AuthMiddlewareStack(URLRouter(cast("Any", websocket_urlpatterns)))
 )
