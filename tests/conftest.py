@@ -3,14 +3,14 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import django
 import pytest
 from django.conf import settings
 
-from tests import servers
+from tests import product, servers
 
 # Set here and not in pyproject.toml: with the settings named there, pytest-django would
 # read them before this file runs, and the tests would work on the developer's data.
@@ -31,6 +31,18 @@ def pytest_unconfigure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Engine tests last, in one group: what is quick to fail fails first."""
     items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
+
+
+@pytest.fixture(scope="session")
+def new_var_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes folders of a product that was just set up; doing that once is enough."""
+    template = tmp_path_factory.mktemp("product") / "template"
+    product.set_up(template)
+
+    def copy() -> Path:
+        return shutil.copytree(template, tmp_path_factory.mktemp("var") / "var")
+
+    return copy
 
 
 @pytest.fixture(scope="session")

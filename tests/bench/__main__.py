@@ -9,12 +9,15 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.bench.product import joined, on_core, running_product
 from tests.bench.report import error_lines, report, write_measured
 from tests.bench.rounds import SHAPES, Bench, Finding
+from tests.bench.weight import on_core, usage_of
 from tests.mock_engine import running_mock_engine
+from tests.product import Product, joined, running_product, set_up
 
 
 def main() -> int:
@@ -29,7 +32,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         on_core(load_core),
         running_mock_engine(models=("bench",), keep_requests=100) as engine,
-        running_product(Path(folder), arguments.server, product_core) as product,
+        _pinned_product(Path(folder), arguments.server, product_core) as product,
         joined(product, engine),
     ):
         bench = Bench(
@@ -42,13 +45,25 @@ def main() -> int:
         for finding in bench.findings(arguments.only):
             findings.append(finding)
             _show_progress(finding)
-        peak_rss_bytes = product.usage().peak_rss_bytes
+        peak_rss_bytes = usage_of(product.process.pid).peak_rss_bytes
     command = " ".join(["python -m tests.bench", *sys.argv[1:]])
     text = report(findings, peak_rss_bytes, command)
     print(text)
     if len(sys.argv) == 1:
         write_measured(text)
     return 1 if error_lines(findings) else 0
+
+
+@contextmanager
+def _pinned_product(var_dir: Path, server: str, core: int) -> Iterator[Product]:
+    """A new product that has `core`, while we stay where we are."""
+    set_up(var_dir)
+    with ExitStack() as stack:
+        with on_core(core):
+            product = stack.enter_context(
+                running_product(var_dir, f"--server={server}")
+            )
+        yield product
 
 
 def _parse_arguments() -> argparse.Namespace:

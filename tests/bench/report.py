@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.product import ROOT
 from tests.bench.rounds import Finding
+from tests.product import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN = "<!-- measured: begin -->"

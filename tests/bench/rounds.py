@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from tests.bench.load import LoadPlan, LoadResult
-from tests.bench.product import ROOT, Product
+from tests.bench.weight import usage_of
 from tests.mock_engine import MockEngine
+from tests.product import ROOT, Product
 
 SHAPES = ("json", "burst", "paced")
 LEVELS = (1, 32, 256)
@@ -97,7 +98,7 @@ class Bench(Struct, kw_only=True):
             plan, port=self.product.port, key=self.product.credentials.api_key
         )
         product, cpu_seconds = measure(
-            through, lambda: self.product.usage().cpu_seconds
+            through, lambda: usage_of(self.product.process.pid).cpu_seconds
         )
         return Finding(
             shape=shape,

@@ -1,0 +1,363 @@
+"""Runs the product as its users do: `manage.py serve` in a process of its own.
+
+Tests and the benchmark use it alike::
+
+    set_up(var_dir)
+    with (
+        running_mock_engine() as engine,
+        running_product(var_dir, "--server=daphne") as product,
+        joined(product, engine) as worker,
+    ):
+        product.call("GET", "/v1/models", product.credentials.api_key)
+"""
+
+import http.client
+import os
+import signal
+import sqlite3
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tests.mock_engine import MockEngine
+from tests.servers import free_port
+from workers.protocol import (
+    Capacity,
+    Heartbeat,
+    JoinAnswer,
+    JoinRequest,
+    ModelOffer,
+    WorkerState,
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+START_SECONDS = 60
+STOP_SECONDS = 20
+# What the environment of the test run may say of another installation.
+NOT_OURS = {"DATABASE_URL", "REDIS_URL", "PORT", "ROOT_PATH", "DJANGO_SETTINGS_MODULE"}
+
+QUICK = {
+    "LEDGER_FLUSH_INTERVAL": "0.1",
+    "REVISION_INTERVAL": "0.1",
+    "SHUTDOWN_NOTICE": "0.05",
+}
+
+
+class Credentials(Struct):
+    """What the product wrote into `credentials.json`, as far as needed here."""
+
+    username: str
+    password: str
+    api_key: str
+    join_token: str
+
+
+class Response(Struct):
+    """An answer that has come in whole."""
+
+    status: int
+    headers: dict[str, str]
+    """Names in lower case."""
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return self.json["error"]
+
+
+class Product:
+    """A running product of its own folder, on its own port."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, var_dir: Path, tls: bool
+    ) -> None:
+        self.process = process
+        self.port = port
+        self.var_dir = var_dir
+        self.log = log_of(var_dir)
+        self.credentials = credentials_of(var_dir)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        self._tls = tls
+
+    def connect(self, timeout: float = 15) -> http.client.HTTPConnection:
+        """A connection that is the caller's to close. Certificates are not checked."""
+        if not self._tls:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.port, timeout=timeout, context=context
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        credential: str = "",
+        content: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> Response:
+        """The answer to one HTTP call; raises OSError if none comes.
+
+        `content` is sent as JSON, bytes as they are.
+        """
+        sent = {"Content-Type": "application/json"} | (headers or {})
+        if credential:
+            sent["Authorization"] = f"Bearer {credential}"
+        body = content
+        if content is not None and not isinstance(content, bytes):
+            body = msgspec.json.encode(content)
+        with closing(self.connect()) as connection:
+            connection.request(method, path, body, sent)
+            response = connection.getresponse()
+            names = {name.lower(): value for name, value in response.getheaders()}
+            return Response(response.status, names, response.read())
+
+    def chat(self, text: str = "Hi", **fields: Any) -> Response:
+        """The answer to a chat request with the product's first key."""
+        fields.setdefault("model", "mock-1")
+        content = {"messages": [{"role": "user", "content": text}], **fields}
+        key = self.credentials.api_key
+        return self.call("POST", "/v1/chat/completions", key, content)
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """All rows that are written by now, oldest first."""
+        path = f"file:{self.var_dir / 'db.sqlite3'}?mode=ro"
+        with closing(sqlite3.connect(path, uri=True, timeout=10)) as database:
+            database.row_factory = sqlite3.Row
+            rows = database.execute("SELECT * FROM controller_ledgerentry ORDER BY id")
+            return [dict(row) for row in rows]
+
+    def ledger_row(self, **values: Any) -> dict[str, Any]:
+        """The one row with these values, as soon as it is written."""
+
+        def found() -> list[dict[str, Any]]:
+            return [row for row in self.ledger() if values.items() <= row.items()]
+
+        rows = wait_until(found, f"a ledger row with {values}")
+        assert len(rows) == 1, rows
+        return rows[0]
+
+    def stop(self) -> int:
+        """Stop as an operator does; return the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+
+class JoinedWorker:
+    """A mock engine's place in the fleet, and the heartbeats that keep it there."""
+
+    def __init__(self, product: Product, engine: MockEngine, **offer: Any) -> None:
+        self._product = product
+        self._models = list(engine.config.models)
+        self._offer = offer
+        self._start_id = uuid.uuid4().hex
+        self.address = engine.url
+        self.answer = self._join(engine)
+        self._has_ended = threading.Event()
+        self._beating = threading.Thread(target=self._keep_beating)
+        self.beat()
+        self._beating.start()
+
+    def _join(self, engine: MockEngine) -> JoinAnswer:
+        context_length = engine.config.context_length
+        request = JoinRequest(
+            address=engine.url,
+            engine="mock",
+            start_id=self._start_id,
+            models=[
+                ModelOffer(name=name, context_length=context_length, **self._offer)
+                for name in self._models
+            ],
+            capacity=Capacity(max_concurrency=1024),
+            engine_key=engine.config.key,
+        )
+        token = self._product.credentials.join_token
+        response = self._product.call("POST", "/controller/workers/", token, request)
+        if response.status != 201:
+            raise RuntimeError(f"joining was answered {response}")
+        return msgspec.json.decode(response.body, type=JoinAnswer)
+
+    def beat(self) -> None:
+        # Not the engine's real numbers: reading them would load the peer of what the
+        # benchmark measures.
+        heartbeat = Heartbeat(
+            state=WorkerState.READY, start_id=self._start_id, models=self._models
+        )
+        path = f"/controller/workers/{self.answer.worker_id}/heartbeat/"
+        credential = self.answer.credential or ""
+        try:
+            response = self._product.call("POST", path, credential, heartbeat)
+        except OSError as exc:  # under full load one may be late; the next one counts
+            print(f"a heartbeat failed: {exc}", file=sys.stderr)
+            return
+        if response.status != 200:
+            print(f"a heartbeat was answered {response}", file=sys.stderr)
+
+    def stop_beating(self) -> None:
+        """Be silent from now on."""
+        self._has_ended.set()
+        self._beating.join()
+
+    def leave(self) -> None:
+        """Leave the fleet for good."""
+        self.stop_beating()
+        path = f"/controller/workers/{self.answer.worker_id}/"
+        response = self._product.call("DELETE", path, self.answer.credential or "")
+        assert response.status == 204, response
+
+    def _keep_beating(self) -> None:
+        while not self._has_ended.wait(self.answer.heartbeat_seconds):
+            self.beat()
+
+
+def set_up(var_dir: Path) -> None:
+    """Make what a new installation has: tables, first operator, key and join token."""
+    for command in ("migrate", "bootstrap"):
+        completed = manage(var_dir, command)
+        if completed.returncode != 0:
+            raise RuntimeError(f"{command} failed:\n{completed.stdout}")
+
+
+def manage(
+    var_dir: Path, *arguments: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What a management command ended with; its messages are all in `stdout`."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment(var_dir, env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=START_SECONDS,
+    )
+
+
+@contextmanager
+def running_product(
+    var_dir: Path,
+    *flags: str,
+    env: dict[str, str] | None = None,
+    command: str = "serve",
+) -> Iterator[Product]:
+    """Serve what was set up in `var_dir` until the context ends.
+
+    `command` may be `runserver`. Raises `RuntimeError` with the last lines of its log
+    if it does not become ready.
+    """
+    port = free_port()
+    listen = [f"--port={port}"] if command == "serve" else [f"127.0.0.1:{port}"]
+    with log_of(var_dir).open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", command, *listen, *flags],
+            cwd=ROOT,
+            env=environment(var_dir, env),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    tls = any(flag.startswith("--ssl-certfile") for flag in flags)
+    product = Product(process, port, var_dir, tls)
+    try:
+        _wait_until_ready(product)
+        yield product
+    finally:
+        _end(process)
+
+
+@contextmanager
+def quick_product(var_dir: Path, *flags: str, **env: str) -> Iterator[Product]:
+    """`running_product` with short intervals, so that tests wait for little."""
+    with running_product(var_dir, *flags, env=QUICK | env) as product:
+        yield product
+
+
+@contextmanager
+def joined(
+    product: Product, engine: MockEngine, **offer: Any
+) -> Iterator[JoinedWorker]:
+    """Keep the mock engine registered with the product, heartbeats included.
+
+    `offer` says more of each of its models: `tasks`, `aliases`.
+    """
+    worker = JoinedWorker(product, engine, **offer)
+    try:
+        wait_until_listed(product, engine.config.models[0])
+        yield worker
+    finally:
+        worker.stop_beating()
+
+
+def listed_models(product: Product) -> list[str]:
+    """The models that the product would dispatch to now."""
+    response = product.call("GET", "/v1/models", product.credentials.api_key)
+    assert response.status == 200, response
+    return [model["id"] for model in response.json["data"]]
+
+
+def wait_until_listed(product: Product, model: str) -> None:
+    wait_until(lambda: model in listed_models(product), f"{model} being served")
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 15) -> Any:
+    """The first true value of `condition`; AssertionError naming `what` if none comes.
+
+    For what happens in another process, of which no event is to be had.
+    """
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+        time.sleep(0.03)
+    return value
+
+
+def credentials_of(var_dir: Path) -> Credentials:
+    content = (var_dir / "credentials.json").read_bytes()
+    return msgspec.json.decode(content, type=Credentials)
+
+
+def environment(var_dir: Path, env: dict[str, str] | None = None) -> dict[str, str]:
+    """Ours for a product in `var_dir`, without what we say of other installations."""
+    inherited = {k: v for k, v in os.environ.items() if k not in NOT_OURS}
+    return inherited | {"VAR_DIR": str(var_dir)} | (env or {})
+
+
+def log_of(var_dir: Path) -> Path:
+    return var_dir / "serve.log"
+
+
+def _wait_until_ready(product: Product) -> None:
+    def is_ready() -> bool:
+        if product.process.poll() is not None:
+            lines = product.log.read_text(errors="replace").splitlines()[-20:]
+            raise RuntimeError("the product did not start:\n" + "\n".join(lines))
+        try:
+            return product.call("GET", "/readyz").status == 200
+        except OSError:
+            return False  # not listening yet
+
+    wait_until(is_ready, "the product's start", START_SECONDS)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
