@@ -3,6 +3,7 @@
 The mock engine (`tests.mock_engine`) behaves like vLLM; this one misbehaves on demand.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,14 +47,16 @@ class FakeEngine:
 
 
 @asynccontextmanager
-async def running_engine(**fields: Any) -> AsyncIterator[FakeEngine]:
+async def running_engine(
+    tls: ssl.SSLContext | None = None, **fields: Any
+) -> AsyncIterator[FakeEngine]:
     engine = FakeEngine(**fields)
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", engine.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         engine.port = runner.addresses[0][1]
         yield engine

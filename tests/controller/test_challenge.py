@@ -2,24 +2,35 @@
 
 import asyncio
 import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from controller.fleet.addresses import ResolvedAddress
 from controller.fleet.challenge import MAX_LISTING_BYTES, challenge
 from controller.fleet.errors import WorkerRefused
-from tests.controller.fake_engine import answering, running_engine
+from tests.controller.fake_engine import FakeEngine, answering, running_engine
 from tests.mock_engine import running_mock_engine
 from workers.protocol import INFERENCE_PATHS, RefusalCode
 
 CALLS = [*INFERENCE_PATHS, "/v1/models"]
 
 
-async def challenged(engine, names=("llama",), timeout=5.0, **fields):
-    values = {"engine_key": engine.key, "extra_headers": {}, "keyless": False}
-    resolved = ResolvedAddress("http", "127.0.0.1", engine.port, "127.0.0.1")
-    await challenge(resolved, names=names, timeout=timeout, **values | fields)
+def at(engine, scheme="http", host="127.0.0.1") -> ResolvedAddress:
+    return ResolvedAddress(scheme, host, engine.port, "127.0.0.1")
+
+
+async def challenged(engine, resolved=None, **fields):
+    values = {"engine_key": engine.key, "names": ["llama"], "extra_headers": {}}
+    values |= {"keyless": False, "timeout": 5.0}
+    await challenge(resolved or at(engine), **values | fields)
 
 
 async def refusal(engine, **fields) -> WorkerRefused:
@@ -161,7 +172,7 @@ async def test_a_slow_engine_is_unreachable_after_the_timeout(door):
         await asyncio.Event().wait()
 
     async with running_engine(**{door: {"/v1/models": never}}) as engine:
-        refused = await refusal(engine, timeout=0.3)
+        refused = await asyncio.wait_for(refusal(engine, timeout=0.3), 10)
 
     assert refused.code == RefusalCode.ENGINE_UNREACHABLE
     assert "0.3 s" in refused.message
@@ -196,19 +207,9 @@ async def test_an_answer_that_is_no_http_is_unreachable(answer):
 
     server = await asyncio.start_server(speak, "127.0.0.1", 0)
     async with server:
-        port = server.sockets[0].getsockname()[1]
-        resolved = ResolvedAddress("http", "127.0.0.1", port, "127.0.0.1")
-        with pytest.raises(WorkerRefused) as refused:
-            await challenge(
-                resolved,
-                engine_key="k",
-                names=["llama"],
-                extra_headers={},
-                keyless=False,
-                timeout=5,
-            )
+        refused = await refusal(FakeEngine(port=server.sockets[0].getsockname()[1]))
 
-    assert refused.value.code == RefusalCode.ENGINE_UNREACHABLE
+    assert refused.code == RefusalCode.ENGINE_UNREACHABLE
 
 
 async def test_the_name_is_the_host_and_only_the_checked_address_is_called(monkeypatch):
@@ -216,19 +217,57 @@ async def test_the_name_is_the_host_and_only_the_checked_address_is_called(monke
         raise AssertionError("the challenge must not resolve again")
 
     async with running_engine() as engine:
-        resolved = ResolvedAddress("http", "gpu-1.lan", engine.port, "127.0.0.1")
         monkeypatch.setattr(socket, "getaddrinfo", no_lookup)
-        await challenge(
-            resolved,
-            engine_key=engine.key,
-            names=["llama"],
-            extra_headers={"X-Team": "blue"},
-            keyless=False,
-            timeout=5,
-        )
+        resolved = at(engine, host="gpu-1.lan")
+        await challenged(engine, resolved, extra_headers={"X-Team": "blue"})
 
     assert {each.host for each in engine.asked} == {f"gpu-1.lan:{engine.port}"}
     assert engine.asked[-1].headers["X-Team"] == "blue"
+
+
+def make_certificate(folder: Path, name: str) -> Path:
+    """A file with a certificate of its own for `name`, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), 1)
+        .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "engine.pem"
+    plain = serialization.NoEncryption()
+    pem = serialization.Encoding.PEM
+    key_bytes = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    path.write_bytes(key_bytes + certificate.public_bytes(pem))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("host", "is_trusted", "passes"),
+    [
+        ("gpu-1.lan", True, True),
+        ("gpu-2.lan", True, False),
+        ("gpu-1.lan", False, False),
+    ],
+)
+async def test_the_certificate_must_be_trusted_and_for_the_claimed_name(
+    host, is_trusted, passes, settings, tmp_path
+):
+    file = make_certificate(tmp_path, "gpu-1.lan")
+    settings.UPSTREAM_CA_FILE = str(file) if is_trusted else ""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(file)
+
+    async with running_engine(tls=tls) as engine:
+        outcome = challenged(engine, at(engine, "https", host))
+        if passes:
+            await outcome
+        else:
+            with pytest.raises(WorkerRefused, match="certificate") as refused:
+                await outcome
+            assert refused.value.code == RefusalCode.ENGINE_UNREACHABLE
 
 
 async def test_proxies_and_cookies_stay_out_of_it(monkeypatch):
