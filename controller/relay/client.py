@@ -91,7 +91,7 @@ class Connection(asyncio.Protocol):
             self._header_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as exc:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self._fail(UpstreamBroken(f"not HTTP: {exc}"))
             return
         if not self.has_headers and self._header_bytes > MAX_HEADER_BYTES:
@@ -108,6 +108,12 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     # -- the parser's callbacks ------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        # A second answer would be taken for that to the next request, which may be
+        # another caller's. Raising ends the connection; what is complete stays good.
+        if self.is_complete or not self.num_requests:
+            raise UpstreamBroken("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -180,7 +186,7 @@ class Connection(asyncio.Protocol):
 
     def _is_framed(self) -> bool:
         return "content-length" in self.headers or (
-            "chunked" in self.headers.get("transfer-encoding", "")
+            "chunked" in self.headers.get("transfer-encoding", "").lower()
         )
 
     def _fail(self, reason: Exception) -> None:
@@ -313,6 +319,7 @@ def request_head(
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines.append(f"content-length: {length}")
     head = "\r\n".join(lines)
-    if head.count("\n") != len(lines) - 1 or "\0" in head:
+    breaks = len(lines) - 1
+    if head.count("\n") != breaks or head.count("\r") != breaks or "\0" in head:
         raise UpstreamFailed("The worker's registration holds an impossible header.")
     return f"{head}\r\n\r\n".encode("latin-1")
