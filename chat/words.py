@@ -33,7 +33,6 @@ def page_words() -> dict[str, str]:
         "modelGone": _("not available now"),
         "reconnecting": _("Connection lost. Reconnecting…"),
         "offline": _("You are offline. Reconnecting as soon as you are back…"),
-        "reconnected": _("Connected again"),
         "promptTooLong": _("At most {count} characters can be sent."),
         "failedTitle": _("The answer failed"),
         "interruptedTitle": _("The answer was interrupted"),
@@ -41,7 +40,6 @@ def page_words() -> dict[str, str]:
             "The server stopped before the answer was complete. What was produced"
             " is kept."
         ),
-        "refusedTitle": _("The message was not sent"),
         # errors, by code
         "error.context_length_exceeded": _(
             "The conversation is longer than this model can read. Start a new chat,"

@@ -163,7 +163,11 @@ export class AnswerView {
     const ending = endingOf(this.message);
     if (ending) this.foot.append(make("span", { className: "ending" }, ending));
     const measures = measuresOf(this.message);
-    if (measures) this.foot.append(make("span", { className: "measures" }, measures));
+    if (measures) {
+      const read = this.message.prompt_tokens;
+      const title = read ? say("promptTokens", { count: count(read) }) : "";
+      this.foot.append(make("span", { className: "measures", title }, measures));
+    }
   }
 }
 

@@ -139,15 +139,14 @@ class ChatPage {
     this.models.adopt(conversation.model);
     this.sidebar.touch(conversation, address);
     if (this.transcript.streaming) this.announce(say("thinking"));
+    else if (after) this.announceEnd(messages.at(-1));
     this.refresh();
   }
 
   /** @param {import("./message.js").Message} message */
   settle(message) {
     this.transcript.settle(message);
-    const isWhole = message.state === "complete";
-    const ending = say(isWhole ? "answerReady" : "answerStopped");
-    this.announce(`${message.content} ${message.error || ending}`);
+    this.announceEnd(message);
     this.refresh();
   }
 
@@ -185,7 +184,14 @@ class ChatPage {
     });
   }
 
-  /** For those who listen: the answer once, when it is whole. @param {string} text */
+  /** For those who listen: the answer once, when it is whole. */
+  announceEnd(message) {
+    if (message?.role !== "assistant") return;
+    const ending = say(message.state === "complete" ? "answerReady" : "answerStopped");
+    this.announce(`${message.content} ${message.error || ending}`);
+  }
+
+  /** @param {string} text */
   announce(text) {
     byId("announcer").textContent = text;
   }

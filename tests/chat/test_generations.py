@@ -1,0 +1,196 @@
+"""Answers outlive their sockets, heed other processes, and end when nobody cares."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from channels.db import database_sync_to_async
+from django.utils.timezone import now
+
+from chat import answers, conversations
+from chat.generations import generations
+from chat.models import Message
+from tests.chat.pages import Page
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ENDLESS = "hello [[tokens=100000 interval_ms=10]]"
+
+in_database = database_sync_to_async
+
+
+class Clock:
+    """A `monotonic` that tests move."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1_000.0
+        monkeypatch.setattr("chat.generations.monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+@pytest.fixture
+def quick(settings):
+    """Drafts are written, and wishes read, without a wait to speak of."""
+    settings.CHAT_WRITE_INTERVAL = timedelta(milliseconds=5)
+
+
+async def until(condition):
+    """Wait for what only rows show: of those there is no event to be had."""
+    async with asyncio.timeout(5):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def begin(user, text=ENDLESS):
+    turn = await in_database(conversations.begin_turn)(user, None, "mock-1", text)
+    return turn, generations.start(turn)
+
+
+async def test_an_answer_goes_on_without_a_socket_and_stops_when_unattended(
+    site, user, engine, clock, quick
+):
+    async with Page(user) as page:
+        shown = await page.ask(ENDLESS)
+        await page.hear("delta")
+    message_id = UUID(shown["messages"][-1]["id"])
+    answer = Message.objects.filter(pk=message_id)
+    generation = generations.find(message_id)
+
+    async def is_unattended():
+        return generation.unattended_since is not None
+
+    await until(is_unattended)
+    clock.now += 59
+    await until(answer.filter(content__contains="t5").aexists)
+    assert await answer.streaming().aexists()
+    clock.now += 2
+    await until(answer.filter(state="stopped").aexists)
+
+    assert (await answer.aget()).finish_reason == "unattended"
+    await asyncio.to_thread(engine.wait_for, cancelled=1)
+
+
+async def test_an_answer_is_attended_while_its_owner_has_another_page_open(
+    site, user, clock, quick
+):
+    async with Page(user):
+        turn, generation = await begin(user)
+        row = Message.objects.filter(pk=turn.message_id)
+        await until(row.exclude(content="").aexists)
+        clock.now += 600
+        written = (await row.aget()).content
+        await until(row.exclude(content=written).aexists)
+
+        assert generation.unattended_since is None
+        assert await row.streaming().aexists()
+        generation.stop()
+        await until(row.filter(state="stopped").aexists)
+
+
+async def test_a_stop_asked_of_another_process_is_heeded(site, user, engine, quick):
+    turn, _ = await begin(user)
+    row = Message.objects.filter(pk=turn.message_id)
+
+    await in_database(conversations.request_stop)(user, turn.message_id)
+
+    await until(row.filter(state="stopped").aexists)
+    await asyncio.to_thread(engine.wait_for, cancelled=1)
+
+
+async def test_a_deleted_conversation_ends_its_answer(site, user, engine, quick):
+    turn, _ = await begin(user)
+
+    await Message.objects.filter(pk=turn.message_id).adelete()
+
+    await asyncio.to_thread(engine.wait_for, cancelled=1)
+
+
+async def test_an_answer_of_another_process_is_followed_by_its_row(
+    site, user, monkeypatch
+):
+    """Play both processes: the socket's does not know of the generation."""
+    turn = await in_database(conversations.begin_turn)(user, None, "mock-1", "hello")
+    async with Page(user) as page:
+        await in_database(answers.write_drafts)({turn.message_id: "one "})
+        await page.say(type="attach", conversation=str(turn.conversation_id))
+        shown = await page.hear("conversation")
+        await in_database(answers.write_drafts)({turn.message_id: "one zwei "})
+        delta = await page.hear("delta")
+        page.text += delta["text"]
+        ending = answers.Ending(Message.State.COMPLETE)
+        await in_database(answers.settle)(turn.message_id, "one zwei drei", ending)
+        text, answer = await page.read_answer()
+
+    assert shown["messages"][-1]["content"] == "one "
+    assert (delta["at"], delta["text"]) == (4, "zwei ")
+    assert text == answer["content"] == "one zwei drei"
+    row = await Message.objects.aget(pk=turn.message_id)
+    assert answers.is_attended(row.attended_at)
+
+
+async def test_an_answer_of_a_process_that_died_is_settled_while_it_is_followed(
+    site, user, settings
+):
+    turn = await in_database(conversations.begin_turn)(user, None, "mock-1", "hello")
+    async with Page(user) as page:
+        await in_database(answers.write_drafts)({turn.message_id: "half an"})
+        await page.say(type="attach", conversation=str(turn.conversation_id))
+        await page.hear("conversation")
+        silence = settings.CHAT_INTERRUPTED_AFTER + timedelta(seconds=1)
+        row = Message.objects.filter(pk=turn.message_id)
+        await row.aupdate(written_at=now() - silence)
+        _, answer = await page.read_answer()
+
+    assert (answer["state"], answer["content"]) == ("interrupted", "half an")
+
+
+async def test_a_stopping_process_writes_down_what_it_was_generating(site, user):
+    turn, generation = await begin(user)
+    async for _ in generation.deltas(0):
+        break
+
+    await generations.close()
+
+    row = await Message.objects.aget(pk=turn.message_id)
+    assert row.state == "interrupted"
+    assert row.content == generation.text != ""
+
+
+async def test_the_text_is_written_while_it_grows_and_not_per_token(
+    site, user, monkeypatch
+):
+    num_writes = 0
+    write = answers.write_drafts
+
+    def counted(drafts):
+        nonlocal num_writes
+        num_writes += 1
+        return write(drafts)
+
+    monkeypatch.setattr(answers, "write_drafts", counted)
+    turn, generation = await begin(user, "hello [[tokens=100 interval_ms=5]]")
+
+    async for _ in generation.deltas(0):
+        pass
+
+    row = await Message.objects.aget(pk=turn.message_id)
+    assert len(row.content.split()) == 100
+    assert 1 <= num_writes <= 8  # 0.5 s of tokens, a write each 0.2 s
+
+
+async def test_a_slow_socket_gets_larger_deltas_and_nothing_queues(site, user):
+    turn, generation = await begin(user, "hello [[tokens=50]]")
+    follower = generation.deltas(0)
+    first = await anext(follower)
+    await until(Message.objects.filter(pk=turn.message_id, state="complete").aexists)
+
+    rest = [delta async for delta in follower]
+
+    assert len(rest) <= 1
+    text = first.text + "".join(delta.text for delta in rest)
+    assert text == generation.text
