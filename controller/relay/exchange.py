@@ -158,8 +158,14 @@ class Exchange:
                 failure = exc.error
                 logger.warning("worker %s failed: %s", worker.address, exc.__cause__)
             self._let_go()
+            self._read_anew()
             failed.add(worker.id)
             self.num_retries += 1
+
+    def _read_anew(self) -> None:
+        """Forget what a worker that broke off began to say."""
+        self._reader = AnswerReader(self.request.show_usage)
+        self._events = sse.EventBuffer(settings.MAX_EVENT_BYTES)
 
     async def _ask(self, worker: WorkerView) -> None:
         """Have this worker's first bytes. Raises `WorkerFailed` to try another."""
