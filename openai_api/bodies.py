@@ -63,7 +63,8 @@ class ChatBody(GenerationBody, kw_only=True):
 
 
 class CompletionBody(GenerationBody, kw_only=True):
-    prompt: str | list[str] | list[int] | list[list[int]]
+    # Texts, one text as token ids, or several: of one kind, which the engine checks.
+    prompt: str | list[str | int | list[int]]
     best_of: Count | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0)] | None = None
