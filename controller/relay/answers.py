@@ -61,9 +61,13 @@ class AnswerReader:
         self.num_events = 0
         self._show_usage = show_usage
 
-    def read_whole(self, body: bytes) -> None:
-        """Note what a complete answer says. Raises `UpstreamBroken` if not JSON."""
-        self._take(_decode(body))
+    def read_whole(self, body: bytes, engine: str) -> None:
+        """Note what a complete answer says. Raises `UpstreamBroken` if not JSON,
+        `SwitchyardError` for an error that came with the status 200."""
+        answer = _decode(body)
+        if answer.error is not None:
+            raise engine_errors.translate_event(engine, answer.error)
+        self._take(answer)
 
     def read_block(self, block: bytes, engine: str) -> bytes:
         """The whole events of `block` as the client may have them.

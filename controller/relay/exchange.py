@@ -171,12 +171,12 @@ class Exchange:
         """Have this worker's first bytes. Raises `WorkerFailed` to try another."""
         try:
             connection = await self._send(worker)
-            if connection.status >= 400:
+            if connection.status != 200:
                 await self._read_refusal(worker, connection)
             elif self.request.stream:
                 await self._begin_stream(connection)
             else:
-                await self._read_answer(connection)
+                await self._read_answer(worker, connection)
         except UpstreamUnreachable as exc:
             self._fleet.refused_connection(worker)
             raise WorkerFailed(
@@ -217,7 +217,7 @@ class Exchange:
         return msgspec.json.encode({**body, **worker.extra_body})
 
     async def _read_refusal(self, worker: WorkerView, connection: Connection) -> None:
-        """Raise what the engine's 4xx or 5xx means; its own words stay in the log."""
+        """Raise what any status but 200 means; the engine's words stay in the log."""
         body = await self._read_whole(connection, MAX_ERROR_BYTES)
         status = connection.status
         logger.debug("worker %s answered %d: %r", worker.address, status, body[:2000])
@@ -226,9 +226,9 @@ class Exchange:
             raise WorkerFailed(error)
         raise error
 
-    async def _read_answer(self, connection: Connection) -> None:
+    async def _read_answer(self, worker: WorkerView, connection: Connection) -> None:
         body = await self._read_whole(connection, settings.MAX_ANSWER_BYTES)
-        self._reader.read_whole(body)
+        self._reader.read_whole(body, worker.engine)
         self._block = body
         self._is_over = True
         self._let_go()  # the engine is free, however slowly our client reads
