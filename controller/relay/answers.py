@@ -78,7 +78,10 @@ class AnswerReader:
         self.num_events += block.count(b"\n\n")
         if b'"finish_reason"' in block and (found := FINISH_REASON.search(block)):
             self.finish_reason = found.group(1).decode()
-        if sse.DONE in block:
+        # At the beginning of a line: inside a line it is a text that speaks of it.
+        if sse.DONE in block and (
+            block.startswith(sse.DONE) or b"\n" + sse.DONE in block
+        ):
             self.saw_done = True
         if b'"usage"' not in block and b'"error"' not in block:
             return block
