@@ -115,7 +115,9 @@ class Fleet:
 
     def why_not(self, worker: WorkerView) -> str:
         """Why nothing is dispatched to the worker now, in words; empty if it is."""
-        load = self.loads[worker.id]
+        load = self.loads.get(worker.id)
+        if load is None:  # a request may hold an older snapshot's view of it
+            return "gone"
         if not worker.is_enabled:
             return "disabled"
         if worker.drain_wished or load.state == WorkerState.DRAINING:
