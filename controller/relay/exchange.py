@@ -5,10 +5,12 @@ reads blocks of bytes, and closes it; closing on every ending frees the worker's
 ends the engine's work if it still runs, and records the request once.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -102,6 +104,7 @@ class Exchange:
         self._connection: Connection | None = None
         self._prompt_bytes = 0
         self._block = b""
+        self._starting: asyncio.Task[Any] | None = None
         self._holds_slot = False
         self._is_over = False
         self._is_closed = False
@@ -134,11 +137,19 @@ class Exchange:
         Raises `SwitchyardError` when the answer will not come; the exchange must be
         closed all the same.
         """
+        self._starting = task = asyncio.current_task()
         try:
             await self._try_workers()
         except SwitchyardError as exc:
             self.error = exc
             raise
+        except asyncio.CancelledError:
+            # Ours if `interrupt` asked for it and nobody else has meanwhile.
+            if self.error is None or task is None or task.uncancel():
+                raise
+            raise self.error from None
+        finally:
+            self._starting = None
         self._watch.first_out_at = time.perf_counter()
 
     async def _try_workers(self) -> None:
@@ -266,8 +277,11 @@ class Exchange:
         if self._block:
             block, self._block = self._block, b""
             return block
-        if self._is_over or self._connection is None:
+        if self._is_over:
             return b""
+        if self._connection is None:  # closed before its end, by a server that stops
+            self._is_over = True
+            return error_event(self.error) if self.error else b""
         try:
             return await self._next_block(self._connection)
         except UpstreamBroken as exc:
@@ -282,9 +296,14 @@ class Exchange:
             yield block
 
     def interrupt(self, error: SwitchyardError) -> None:
-        """End the stream soon, with this as its last event."""
+        """End soon: a stream with this as its last event, what has not begun by
+        raising it. What is complete already stays so."""
+        if self._is_over or self._reader.saw_done:
+            return
         self.error = error
-        if self._connection is not None:
+        if self._starting is not None:
+            self._starting.cancel()
+        elif self._connection is not None:
             self._connection.abort(UpstreamBroken(error.message))
 
     async def _next_block(self, connection: Connection) -> bytes:
