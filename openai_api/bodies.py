@@ -243,12 +243,14 @@ def _check_ceilings(body: GenerationBody) -> None:
     stops = len(body.stop) if isinstance(body.stop, list) else 0
     best_of = getattr(body, "best_of", None) or 1
     # A completion's `logprobs` is a number, a chat's is a switch beside `top_logprobs`.
-    wanted = getattr(body, "top_logprobs", None) or getattr(body, "logprobs", None) or 0
+    top_logprobs = getattr(body, "top_logprobs", None) or 0
+    logprobs = int(getattr(body, "logprobs", None) or 0)
     for name, value, ceiling in (
         ("n", body.n or 1, settings.MAX_CHOICES),
         ("best_of", best_of, settings.MAX_CHOICES),
         ("stop", stops, settings.MAX_STOP_STRINGS),
-        ("logprobs", int(wanted), settings.MAX_TOP_LOGPROBS),
+        ("top_logprobs", top_logprobs, settings.MAX_TOP_LOGPROBS),
+        ("logprobs", logprobs, settings.MAX_TOP_LOGPROBS),
     ):
         if value > ceiling:
             raise InvalidRequest(
