@@ -1,7 +1,7 @@
 """Heartbeats between memory and rows: one statement a second, whatever their number."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -53,13 +53,13 @@ def mark_expired(silent: list[UUID]) -> int:
     )
 
 
-def read_heartbeats() -> list[tuple[UUID, timedelta, int]]:
-    """(worker, time since its last heartbeat, requests on it) of all registered."""
-    right_now = now()
+def read_heartbeats() -> list[tuple[UUID, datetime, str, int]]:
+    """(worker, its last heartbeat's moment, its state, requests on it) of all that are
+    registered. One query."""
     rows = Worker.objects.registered().values_list(
-        "id", "last_heartbeat_at", "running", "waiting"
+        "id", "last_heartbeat_at", "state", "running", "waiting"
     )
     return [
-        (worker_id, right_now - heard_at, running + waiting)
-        for worker_id, heard_at, running, waiting in rows
+        (worker_id, heard_at, state, running + waiting)
+        for worker_id, heard_at, state, running, waiting in rows
     ]

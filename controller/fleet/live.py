@@ -43,6 +43,7 @@ class WorkerLoad:
     heartbeat: Heartbeat | None = None
     """The last one that is not yet written."""
     heartbeat_at: datetime = field(default_factory=now)
+    """Of the last one, here or in another web process; at first, when we started."""
 
     @property
     def queue_length(self) -> int:
@@ -98,13 +99,21 @@ class Fleet:
         load.heartbeat_at = now()
         return True
 
-    def hear_of(self, worker_id: UUID, silence: timedelta, queue_length: int) -> None:
-        """Take over what another web process heard, `silence` ago."""
+    def hear_of(
+        self, worker_id: UUID, heard_at: datetime, state: str, queue_length: int
+    ) -> None:
+        """Take over what another web process heard and wrote down.
+
+        A heartbeat is news once, told by its moment: read again each time, it would
+        put a worker that refused us since back into service.
+        """
         load = self.loads.get(worker_id)
-        heard_at = self.clock.now() - silence.total_seconds()
-        if load is None or heard_at <= load.heard_at:
+        if load is None or heard_at <= load.heartbeat_at:
             return
-        load.heard_at = heard_at
+        silence = max(timedelta(0), now() - heard_at)
+        load.heard_at = max(load.heard_at, self.clock.now() - silence.total_seconds())
+        load.heartbeat_at, load.heartbeat = heard_at, None
+        load.state = state
         load.reported = queue_length
         load.in_flight_when_heard = load.in_flight
         load.refuses_connections = False
