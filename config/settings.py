@@ -83,7 +83,7 @@ INSTALLED_APPS = [
 # (controller/lean.py) that runs none of these.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -198,23 +198,24 @@ UNFOLD = {
     "SITE_TITLE": "Switchyard",
     "SITE_HEADER": "Switchyard",
     "SITE_SUBHEADER": _("Fleet, access, ledger"),
-    "SITE_SYMBOL": "alt_route",
+    "SITE_ICON": "controller.admin.site.icon",
+    "SITE_FAVICONS": [{"rel": "icon", "href": "controller.admin.site.icon"}],
     "SHOW_VIEW_ON_SITE": "chat" in SERVED_ROLES,
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
     "COLORS": {
-        "primary": {  # blue, dark enough from 600 on for white text
-            "50": "oklch(97% .014 254.604)",
-            "100": "oklch(93.2% .032 255.585)",
-            "200": "oklch(88.2% .059 254.128)",
-            "300": "oklch(80.9% .105 251.813)",
-            "400": "oklch(70.7% .165 254.624)",
-            "500": "oklch(62.3% .214 259.815)",
-            "600": "oklch(54.6% .245 262.881)",
-            "700": "oklch(48.8% .243 264.376)",
-            "800": "oklch(42.4% .199 265.638)",
-            "900": "oklch(37.9% .146 265.522)",
-            "950": "oklch(28.2% .091 267.935)",
+        "primary": {  # teal, dark enough from 600 on for white text
+            "50": "oklch(95.3% .051 180.801)",
+            "100": "oklch(91% .096 180.426)",
+            "200": "oklch(85.5% .138 181.071)",
+            "300": "oklch(77.7% .152 181.912)",
+            "400": "oklch(70.4% .14 182.503)",
+            "500": "oklch(60% .118 184.704)",
+            "600": "oklch(51.1% .096 186.391)",
+            "700": "oklch(43.7% .078 188.216)",
+            "800": "oklch(38.6% .063 188.416)",
+            "900": "oklch(33% .055 190)",
+            "950": "oklch(27.7% .046 192.524)",
         }
     },
     "STYLES": ["controller.admin.site.stylesheet"],
@@ -228,7 +229,8 @@ LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = var.prepare(VAR_DIR / "static")  # `collectstatic` fills it
+# Files are served from where the apps keep them: there is nothing to collect first.
+SERVESTATIC_USE_FINDERS = True
 
 # -- Fleet ----------------------------------------------------------------------------
 HEARTBEAT_INTERVAL = env.seconds("HEARTBEAT_INTERVAL", default=5)

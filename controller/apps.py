@@ -3,7 +3,7 @@ from django.apps import AppConfig
 
 class ControllerConfig(AppConfig):
     name = "controller"
-    verbose_name = "Fleet"
+    verbose_name = "Switchyard"
 
     def ready(self) -> None:
         from controller import checks  # noqa: F401  # registers the system checks

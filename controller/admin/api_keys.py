@@ -22,7 +22,8 @@ from controller.models import ApiKey, ModelAlias, ServedModel
 
 EXAMPLE = """\
 curl %s/v1/chat/completions \\
-  -H "Authorization: Bearer %s" -H "Content-Type: application/json" \\
+  -H "Authorization: Bearer %s" \\
+  -H "Content-Type: application/json" \\
   -d '{"model": "%s", "messages": [{"role": "user", "content": "Hello!"}]}'"""
 
 
@@ -143,6 +144,10 @@ class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
     search_help_text = _("Beginning of the key, name or owner")
     actions = ("revoke",)
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        return {"user": request.user.pk} | initial
+
     def issue(self, request: HttpRequest, fields: dict[str, Any]) -> tuple[ApiKey, str]:
         return ApiKey.issue(**fields)
 
@@ -162,19 +167,23 @@ class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         if obj is None:
             return []
-        return ["user", "prefix", "shown_state", "created_at", "last_used_at"]
+        return ["user", "prefix", "state_in_words", "created_at", "last_used_at"]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         editable = list(ApiKeyForm.Meta.fields)
         if obj is None:
             return editable
-        return [*editable, "prefix", "shown_state", "created_at", "last_used_at"]
+        return [*editable, "prefix", "state_in_words", "created_at", "last_used_at"]
 
     @display(description=_("state"), label=COLOURS)  # type: ignore[untyped-decorator]
     def shown_state(self, key: ApiKey) -> tuple[str, Any]:
         if key.revoked_at:
             return shown(SecretState.REVOKED)
         return shown(SecretState.EXPIRED if key.is_expired else SecretState.USABLE)
+
+    @admin.display(description=_("state"))
+    def state_in_words(self, key: ApiKey) -> str:
+        return str(self.shown_state(key)[1])
 
     @admin.display(description=_("scopes"))
     def scopes_shown(self, key: ApiKey) -> str:

@@ -18,7 +18,6 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]  # django-unfold has no ty
 
     list_fullwidth = True
     list_per_page = 50
-    show_full_result_count = False
     warn_unsaved_form = True
 
 

@@ -3,13 +3,17 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
-from controller.admin.worker_states import COLOURS, ShownState, with_shown_state
+from controller.admin.worker_states import (
+    COLOURS,
+    ShownState,
+    takes_requests,
+    with_shown_state,
+)
 from controller.durations import rough
 from controller.models import ApiKey, LedgerEntry, ProcessHeard, Worker
 
@@ -45,10 +49,10 @@ def _fleet() -> dict[str, Any]:
     return {
         "fleet": Worker.objects.registered().aggregate(
             num_registered=Count("pk", distinct=True),
-            num_live=Count("pk", filter=_takes_requests(), distinct=True),
+            num_live=Count("pk", filter=takes_requests(), distinct=True),
             num_models=Count(
                 "served_models",
-                filter=_takes_requests() & Q(served_models__is_enabled=True),
+                filter=takes_requests() & Q(served_models__is_enabled=True),
                 distinct=True,
             ),
         ),
@@ -62,18 +66,6 @@ def _fleet() -> dict[str, Any]:
             for worker in troubled
         ],
     }
-
-
-def _takes_requests() -> Q:
-    """Workers that are dispatched to now."""
-    return Q(
-        left_at=None,
-        is_enabled=True,
-        drain_wished=False,
-        expired_at=None,
-        state="ready",
-        last_heartbeat_at__gt=now() - settings.HEARTBEAT_EXPIRY,
-    )
 
 
 def _last_hour() -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Join tokens: how a worker is added."""
 
+from datetime import timedelta
 from typing import Any, cast
 
 from django import forms
@@ -83,6 +84,10 @@ class JoinTokenAdmin(IssuingAdmin):
     search_help_text = _("Beginning of the token, or note")
     actions = ("revoke",)
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        return {"expires_at": now() + timedelta(days=1)} | initial
+
     def issue(
         self, request: HttpRequest, fields: dict[str, Any]
     ) -> tuple[JoinToken, str]:
@@ -114,7 +119,7 @@ class JoinTokenAdmin(IssuingAdmin):
             return []
         return [
             "prefix",
-            "shown_state",
+            "state_in_words",
             "is_reusable",
             "is_keyless",
             "bound_to",
@@ -145,6 +150,10 @@ class JoinTokenAdmin(IssuingAdmin):
         if token.expires_at and token.expires_at <= now():
             return shown(SecretState.EXPIRED)
         return shown(SecretState.USABLE)
+
+    @admin.display(description=_("state"))
+    def state_in_words(self, token: JoinToken) -> str:
+        return str(self.shown_state(token)[1])
 
     @admin.display(description=_("networks"))
     def bound_to(self, token: JoinToken) -> str:

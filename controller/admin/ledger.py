@@ -5,6 +5,8 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
@@ -56,19 +58,16 @@ class StatusFilter(admin.SimpleListFilter):
 @admin.register(LedgerEntry)
 class LedgerEntryAdmin(ConsoleAdmin):
     list_display = (
-        "created_at",
+        "time",
         "shown_status",
         "model",
-        "prompt_tokens",
-        "cached_tokens",
-        "completion_tokens",
+        "tokens",
         "ttft",
         "duration",
         "overhead",
         "ending",
         "face",
-        "user",
-        "key",
+        "caller",
         "worker",
     )
     list_select_related = ("user", "key", "worker")
@@ -77,6 +76,7 @@ class LedgerEntryAdmin(ConsoleAdmin):
     search_help_text = _("A whole request id, as in the x-request-id header")
     # It may hold millions of rows: no count, and no order but the one with an index.
     paginator = InfinitePaginator
+    show_full_result_count = False
     ordering = ("-id",)
     sortable_by = ()
     actions = None
@@ -89,6 +89,25 @@ class LedgerEntryAdmin(ConsoleAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # retention deletes, by LEDGER_RETENTION_DAYS
+
+    @admin.display(description=_("time"))
+    def time(self, entry: LedgerEntry) -> str:
+        return _unbroken(date_format(localtime(entry.created_at), "M j, H:i:s"))
+
+    @admin.display(description=_("tokens (cached)"))
+    def tokens(self, entry: LedgerEntry) -> str:
+        cached = f" ({entry.cached_tokens:,})" if entry.cached_tokens else ""
+        about = "~" if entry.tokens_estimated else ""
+        return _unbroken(
+            f"{entry.prompt_tokens:,}{cached} → {about}{entry.completion_tokens:,}"
+        )
+
+    @admin.display(description=_("caller"))
+    def caller(self, entry: LedgerEntry) -> str:
+        """Whom the row still leads to: users and keys may have been deleted."""
+        names = [entry.user.get_username()] if entry.user else []
+        names += [entry.key.name] if entry.key else []
+        return " · ".join(names) or "-"
 
     @display(  # type: ignore[untyped-decorator]
         description=_("status"), label={2: "success", 4: "warning", 5: "danger"}
@@ -117,4 +136,9 @@ def _shown(seconds: float | None) -> str:
     """Milliseconds under a second, where the interest lies; seconds above."""
     if seconds is None:
         return "-"
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+    return _unbroken(f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms")
+
+
+def _unbroken(text: str) -> str:
+    """The same text, which a narrow column does not break."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

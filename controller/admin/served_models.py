@@ -4,16 +4,15 @@ from typing import Any
 
 import msgspec
 from django import forms
-from django.conf import settings
 from django.contrib import admin
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.http import HttpRequest
-from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from controller.admin.base import AnnouncingAdmin
+from controller.admin.worker_states import takes_requests
 from controller.models import ModelAlias, Placement, ServedModel
 from workers.protocol import ModelName
 
@@ -97,11 +96,7 @@ class ServedModelAdmin(AnnouncingAdmin):
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServedModel]:
-        live = Q(
-            workers__left_at=None,
-            workers__expired_at=None,
-            workers__last_heartbeat_at__gt=now() - settings.HEARTBEAT_EXPIRY,
-        )
+        live = takes_requests("workers__")
         registered = Placement.objects.filter(
             served_model=OuterRef("pk"), worker__left_at=None
         )

@@ -21,6 +21,10 @@ def stylesheet(request: HttpRequest) -> str:
     return static("controller/admin/console.css")
 
 
+def icon(request: HttpRequest) -> str:
+    return static("controller/icon.svg")
+
+
 def sign_in(request: HttpRequest) -> HttpResponse:
     """The console has no sign-in of its own: it sends to the accounts' page, and on.
 

@@ -34,6 +34,19 @@ COLOURS = {
 }
 
 
+def takes_requests(prefix: str = "") -> Q:
+    """Workers that are dispatched to now; `prefix` leads to them, as in `workers__`."""
+    wanted = {
+        "left_at": None,
+        "is_enabled": True,
+        "drain_wished": False,
+        "expired_at": None,
+        "state": WorkerState.READY,
+        "last_heartbeat_at__gt": now() - settings.HEARTBEAT_EXPIRY,
+    }
+    return Q(**{prefix + name: value for name, value in wanted.items()})
+
+
 def with_shown_state(workers: QuerySet[Worker]) -> QuerySet[Any]:
     """The workers, each with `shown_state`: the first of these that is so.
 

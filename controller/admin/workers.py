@@ -1,6 +1,6 @@
 """Workers: how they fare, and what operators decide about them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django import forms
@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from controller.admin.base import ConsoleAdmin
 from controller.admin.worker_states import COLOURS, ShownState, with_shown_state
@@ -27,11 +28,11 @@ SHOWN_MODELS = 3  # names in a list's cell; more are counted
 
 # What the system writes: shown, by lines, never edited.
 LOAD_FIELDS = (
-    ("shown_state", "heartbeat"),
+    ("state_in_words", "heartbeat"),
     ("running", "waiting", "max_concurrency"),
-    ("kv_cache", "kv_cache_tokens", "prefix_cache_hits"),
-    ("prompt_tokens_total", "generation_tokens_total"),
-    ("num_restarts", "loading"),
+    ("kv_cache", "kv_cache_size", "prefix_cache_hits"),
+    ("prompt_tokens", "generation_tokens"),
+    ("restarts", "loading"),
 )
 ENGINE_FIELDS = (
     ("address", "resolved_ip"),
@@ -66,6 +67,7 @@ class WorkerForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Worker
         fields = ("is_enabled", "drain_wished", "weight", "labels")
+        widgets = {"labels": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
     def clean_weight(self) -> float:
         weight: float = self.cleaned_data["weight"]
@@ -91,8 +93,8 @@ class PlacementInline(TabularInline):  # type: ignore[misc]  # no types
     verbose_name_plural = _("models on this worker")
     fields = readonly_fields = (
         "served_model",
-        "tasks",
-        "modalities",
+        "tasks_shown",
+        "modalities_shown",
         "context_length",
         "parent",
         "upstream_model",
@@ -110,6 +112,25 @@ class PlacementInline(TabularInline):  # type: ignore[misc]  # no types
     def get_queryset(self, request: HttpRequest) -> QuerySet[Placement]:
         found: QuerySet[Placement] = super().get_queryset(request)
         return found.select_related("served_model", "worker")
+
+    @admin.display(description=_("tasks"))
+    def tasks_shown(self, placement: Placement) -> str:
+        return ", ".join(placement.tasks) or "-"
+
+    @admin.display(description=_("modalities"))
+    def modalities_shown(self, placement: Placement) -> str:
+        return ", ".join(placement.modalities) or "-"
+
+
+def number(field: str, description: Any) -> Callable[[Any, Worker], str]:
+    """A read-only field that shows a count as people read it; "-" for none."""
+
+    @admin.display(description=description, ordering=field)
+    def shown(self: Any, worker: Worker) -> str:
+        value: int | None = getattr(worker, field)
+        return "-" if value is None else f"{value:,}"
+
+    return shown
 
 
 @admin.register(Worker)
@@ -184,6 +205,10 @@ class WorkerAdmin(ConsoleAdmin):
     def shown_state(self, worker: Any) -> tuple[str, str]:
         return worker.shown_state, str(ShownState(worker.shown_state).label)
 
+    @admin.display(description=_("state"))
+    def state_in_words(self, worker: Any) -> str:
+        return str(ShownState(worker.shown_state).label)
+
     @admin.display(description=_("KV cache"), ordering="kv_cache_usage")
     def kv_cache(self, worker: Worker) -> str:
         usage = worker.kv_cache_usage
@@ -210,6 +235,13 @@ class WorkerAdmin(ConsoleAdmin):
             worker.prefix_cache_hits_total,
         )
         return f"{(hits or 0) / queries:.0%}" if queries else "-"
+
+    kv_cache_size = number("kv_cache_tokens", _("KV cache, in tokens"))
+    prompt_tokens = number("prompt_tokens_total", _("prompt tokens since its start"))
+    generation_tokens = number(
+        "generation_tokens_total", _("generated tokens since its start")
+    )
+    restarts = number("num_restarts", _("restarts of the engine"))
 
     @admin.display(description=_("loading"))
     def loading(self, worker: Worker) -> str:
