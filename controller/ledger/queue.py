@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 from django.utils.timezone import now
 
 from controller.models import LedgerEntry
@@ -75,7 +75,13 @@ class LedgerQueue:
     def give_back(self, batch: list[FinishedRequest]) -> None:
         """Queue again, first in line, what could not be written."""
         self._queued.extendleft(reversed(batch))
+        while len(self._queued) > self._limit:
+            self._queued.pop()
+            self.num_dropped += 1
 
+
+# What the database says of a value, not of its own state: trying again is no use.
+UNWRITABLE = (DataError, IntegrityError, OverflowError, ValueError)
 
 COLUMNS = tuple(column.name for column in fields(FinishedRequest))
 _row = attrgetter(*COLUMNS)
@@ -84,6 +90,22 @@ _WORKER, _CREATED = COLUMNS.index("worker_id"), COLUMNS.index("created_at")
 
 def write_batch(batch: Sequence[FinishedRequest]) -> None:
     """Insert the rows. A row that is there already stays: a repeat does no harm.
+
+    One that the database can never take is left out and logged: it must not keep back
+    the others for good.
+    """
+    try:
+        _insert(batch)
+    except UNWRITABLE:
+        for finished in batch:
+            try:
+                _insert([finished])
+            except UNWRITABLE:
+                logger.exception("request %s goes unrecorded", finished.request_id)
+
+
+def _insert(batch: Sequence[FinishedRequest]) -> None:
+    """One statement for all rows, in one transaction.
 
     By hand, because `bulk_create` builds an object and a piece of SQL for each row:
     that was half of a request's CPU. The columns are read off the model.

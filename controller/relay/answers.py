@@ -1,7 +1,7 @@
 """What is looked at of an engine's answer on its way through: usage and endings."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,15 +15,19 @@ FINISH_REASON = re.compile(rb'"finish_reason"\s*:\s*"([a-z_]{1,30})"')
 LOOKED_AT = re.compile(rb'"(?:usage|error)"')
 
 
+# What the ledger's columns take; an engine that says more cannot count.
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+
+
 class PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Tokens | None = None
 
 
 class Usage(msgspec.Struct):
     """Tokens as the engine counted them."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int | None = 0
+    prompt_tokens: Tokens = 0
+    completion_tokens: Tokens | None = 0
     prompt_tokens_details: PromptDetails | None = None
 
     @property
@@ -111,7 +115,7 @@ class AnswerReader:
     def _take(self, answer: Answer) -> None:
         self.usage = answer.usage or self.usage
         for choice in answer.choices:
-            self.finish_reason = choice.finish_reason or self.finish_reason
+            self.finish_reason = (choice.finish_reason or self.finish_reason)[:30]
 
 
 def _decode(body: bytes) -> Answer:

@@ -35,6 +35,7 @@ class EngineErrorBody(msgspec.Struct):
 # contains 3000 input tokens, ..." and "Input length (3000) exceeds model's maximum
 # context length (2048)."; both numbers stand in the sentence, whatever its form.
 CONTEXT_LENGTH = re.compile(r"maximum context length\D{1,8}\d+", re.IGNORECASE)
+CODE = re.compile(r"[a-z0-9_.-]{1,50}", re.IGNORECASE)
 MAX_SHOWN = 500  # characters of an engine's text about a client's own mistake
 
 
@@ -72,5 +73,9 @@ def _clients_mistake(reported: EngineError) -> SwitchyardError:
     too_long = reported.code == ContextLengthExceeded.code
     if too_long or CONTEXT_LENGTH.search(message):
         return ContextLengthExceeded(message, param="messages")
-    code = reported.code if isinstance(reported.code, str) else None
-    return InvalidRequest(message, param=reported.param, code=code)
+    code = reported.code if isinstance(reported.code, str) else ""
+    return InvalidRequest(
+        message or "The engine behind this model refused the request.",
+        param=reported.param[:100] if reported.param else None,
+        code=code if CODE.fullmatch(code) else None,
+    )
