@@ -43,7 +43,6 @@ class Command(BaseCommand):
             with only_one(place):
                 console.show(console.OURS, "preparing the database")
                 call_command("migrate", verbosity=0)
-                call_command("collectstatic", interactive=False, verbosity=0)
                 credentials = bootstrap.bootstrap(place.addresses)
                 connections.close_all()
                 asyncio.run(run(place, credentials))
