@@ -1,5 +1,6 @@
 """The fleet as rows had it at one moment: immutable, shared by all requests."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,8 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from cryptography.fernet import InvalidToken
+
 from controller.models import ModelAlias, Placement, ServedModel, Worker
 from controller.relay.client import Target
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class WorkerView:
     drain_wished: bool
     can_continue: bool
     extra_body: Mapping[str, Any]
-    extra_headers: Mapping[str, str]
+    extra_headers: Mapping[str, str] = field(repr=False)
     placements: Mapping[str, PlacementView]
     start_id: str
     state: str
@@ -85,10 +90,7 @@ def load_snapshot() -> Snapshot:
         placements.setdefault(row.worker_id, {})[row.served_model.name] = (
             _placement_view(row)
         )
-    workers = {
-        worker.id: _worker_view(worker, placements.get(worker.id, {}))
-        for worker in Worker.objects.registered()
-    }
+    workers = _load_workers(placements)
     aliases: dict[int, list[str]] = {}
     for alias in ModelAlias.objects.all():
         aliases.setdefault(alias.served_model_id, []).append(alias.name)
@@ -104,6 +106,22 @@ def load_snapshot() -> Snapshot:
         for name in (view.name, *view.aliases):
             models[name] = view
     return Snapshot(models=models, workers=workers)
+
+
+def _load_workers(
+    placements: Mapping[UUID, dict[str, PlacementView]],
+) -> dict[UUID, WorkerView]:
+    """The registered workers whose engine key can be read; one that was written with
+    lost FIELD_KEYS is unknown here, and joins again by itself with its key."""
+    workers = {}
+    for worker in Worker.objects.registered():
+        try:
+            view = _worker_view(worker, placements.get(worker.id, {}))
+        except InvalidToken:
+            logger.warning("worker %s: FIELD_KEYS do not open its engine key", worker)
+            continue
+        workers[worker.id] = view
+    return workers
 
 
 def _placement_view(row: Placement) -> PlacementView:
