@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 
 from controller import metrics
 from controller.errors import ModelNotFound, ShuttingDown, TooManyConcurrent
@@ -47,13 +47,18 @@ class Gateway:
         self.exchanges: set[Exchange] = set()
         self.is_ready = False
         self.is_stopping = False
-        self.database_fails = False
+        self._failing_jobs: set[str] = set()
         self._concurrent: Counter[str] = Counter()
         self._revision = (-1, -1)
         self._reloading = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
         self._loops: list[asyncio.Task[None]] = []
+
+    @property
+    def database_fails(self) -> bool:
+        """Whether one of the loops has failed to read or write, its last time."""
+        return bool(self._failing_jobs)
 
     # -- serving ---------------------------------------------------------------
 
@@ -221,19 +226,23 @@ class Gateway:
         return asyncio.create_task(forever())
 
     async def _guarded(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run one round of a loop; a failing database is said once and tried again."""
+        """Run one round of a loop; a failing database is said once and tried again.
+
+        Remembered for each job: a full disk lets reads succeed while writes fail.
+        """
+        name = job.__name__
         try:
             await job()
         except DatabaseError as exc:
-            if not self.database_fails:
-                logger.error("the database fails: %s; serving from memory", exc)
-            self.database_fails = True
+            if name not in self._failing_jobs:
+                logger.error("%s: the database fails: %s; will try again", name, exc)
+            self._failing_jobs.add(name)
         except Exception:
-            logger.exception("a background job failed")
+            logger.exception("%s failed", name)
         else:
-            if self.database_fails:
-                logger.warning("the database answers again")
-            self.database_fails = False
+            if name in self._failing_jobs:
+                logger.warning("%s: the database answers again", name)
+            self._failing_jobs.discard(name)
 
 
 _running: Gateway | None = None

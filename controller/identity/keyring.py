@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 from django.utils.timezone import now
 
 from controller.errors import AuthenticationFailed, StoreUnavailable
