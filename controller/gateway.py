@@ -92,7 +92,7 @@ class Gateway:
         """The model of this name or alias. Raises `ModelNotFound`, also for one that
         the caller may not use."""
         model = self.fleet.snapshot.models.get(name)
-        if model is None or not caller.may_use(model.name, name):
+        if model is None or not caller.may_use(model.name, *model.aliases):
             raise ModelNotFound(name)
         return model
 
