@@ -41,6 +41,7 @@ from workers.protocol import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+CHAT_PATH = "/v1/chat/completions"
 START_SECONDS = 60
 STOP_SECONDS = 20
 # What the environment of the test run may say of another installation.
@@ -130,10 +131,36 @@ class Product:
 
     def chat(self, text: str = "Hi", **fields: Any) -> Response:
         """The answer to a chat request with the product's first key."""
-        fields.setdefault("model", "mock-1")
-        content = {"messages": [{"role": "user", "content": text}], **fields}
         key = self.credentials.api_key
-        return self.call("POST", "/v1/chat/completions", key, content)
+        return self.call("POST", CHAT_PATH, key, chat_content(text, **fields))
+
+    @contextmanager
+    def chat_connection(
+        self, text: str, client_request_id: str = "", **fields: Any
+    ) -> Iterator[http.client.HTTPConnection]:
+        """A connection that has sent a chat request, and is closed at the latest
+        when the context ends."""
+        headers = {"Authorization": f"Bearer {self.credentials.api_key}"}
+        if client_request_id:
+            headers["X-Request-Id"] = client_request_id
+        body = msgspec.json.encode(chat_content(text, **fields))
+        with closing(self.connect()) as connection:
+            connection.request("POST", CHAT_PATH, body, headers)
+            yield connection
+
+    @contextmanager
+    def chat_stream(
+        self, text: str, client_request_id: str = "", **fields: Any
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer of a stream from its headers on; leaving the context early is
+        leaving the stream."""
+        with (
+            self.chat_connection(
+                text, client_request_id, stream=True, **fields
+            ) as connection,
+            connection.getresponse() as response,
+        ):
+            yield response
 
     def ledger(self) -> list[dict[str, Any]]:
         """All rows that are written by now, oldest first."""
@@ -324,6 +351,18 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 15) -> 
         assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
         time.sleep(0.03)
     return value
+
+
+def chat_content(text: str, **fields: Any) -> dict[str, Any]:
+    """The body of a chat request with one message."""
+    messages = [{"role": "user", "content": text}]
+    return {"model": "mock-1", "messages": messages, **fields}
+
+
+def events_of(body: bytes) -> list[dict[str, Any]]:
+    """The JSON events of a stream, in order; `[DONE]` as an empty one."""
+    payloads = [event.removeprefix(b"data: ") for event in body.split(b"\n\n") if event]
+    return [{} if p == b"[DONE]" else msgspec.json.decode(p) for p in payloads]
 
 
 def credentials_of(var_dir: Path) -> Credentials:

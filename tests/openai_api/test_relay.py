@@ -1,0 +1,165 @@
+"""What passes between client and engine, and what does not."""
+
+import pytest
+
+from tests.mock_engine import MockEngine, RecordedRequest, running_mock_engine
+from tests.product import (
+    CHAT_PATH,
+    Product,
+    Response,
+    chat_content,
+    events_of,
+    joined,
+)
+from workers.protocol import Task
+
+
+def seen_by(engine: MockEngine, response: Response) -> RecordedRequest:
+    request_id = response.headers["x-request-id"]
+    (request,) = [
+        each
+        for each in engine.requests()
+        if each.headers.get("x-request-id") == request_id
+    ]
+    return request
+
+
+def test_an_answer_bears_its_id_and_the_gateways_own_time(product: Product):
+    for stream in (False, True):
+        answer = product.chat(stream=stream)
+
+        assert len(answer.headers["x-request-id"]) == 24
+        assert 0 < float(answer.headers["x-switchyard-overhead-ms"]) < 1000
+
+
+def test_a_refusal_bears_its_id(product: Product):
+    assert len(product.chat(model="none").headers["x-request-id"]) == 24
+
+
+def test_the_engine_sees_our_id_and_its_own_key_and_nothing_of_the_client(
+    product: Product, engine: MockEngine
+):
+    key = product.credentials.api_key
+    headers = {
+        "Cookie": "sessionid=secret",
+        "X-Request-Id": "mine",
+        "X-Forwarded-For": "10.9.9.9",
+        "x-api-key": key,
+    }
+
+    answer = product.call("POST", CHAT_PATH, key, chat_content("Hi"), headers)
+
+    seen = seen_by(engine, answer)
+    assert seen.headers["authorization"] == f"Bearer {engine.config.key}"
+    assert set(seen.headers) == {
+        "accept",
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "x-request-id",
+    }
+
+
+def test_the_engine_is_asked_for_usage_though_the_client_was_not(
+    product: Product, engine: MockEngine
+):
+    answer = product.chat(stream=True)
+
+    assert seen_by(engine, answer).body["stream_options"] == {"include_usage": True}
+
+
+def test_the_engines_own_headers_do_not_come_back(product: Product):
+    for stream in (False, True):
+        answer = product.chat(stream=stream)
+
+        assert answer.status == 200
+        assert {"set-cookie", "server"} & set(answer.headers) == set()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_what_fails_an_engine_is_an_upstream_error_without_its_text(
+    product: Product, stream: bool, status: int
+):
+    failed = product.chat(f"[[status={status}]]", stream=stream)
+
+    assert (failed.status, failed.error["code"]) == (502, "upstream_error")
+    assert b"mock engine" not in failed.body
+
+
+def test_an_answer_that_is_no_json_is_an_upstream_error(product: Product):
+    failed = product.chat("[[garbage]]")
+
+    assert (failed.status, failed.error["code"]) == (502, "upstream_error")
+
+
+def test_a_stream_of_nonsense_ends_with_an_error_event(product: Product):
+    answer = product.chat("[[garbage]]", stream=True)
+
+    (last,) = events_of(answer.body.split(b"\n\n")[-2])
+    assert last["error"]["code"] == "upstream_error"
+
+
+def test_an_error_of_the_engine_in_mid_stream_is_one_event_and_the_end(
+    product: Product,
+):
+    answer = product.chat("[[tokens=9 interval_ms=20 error_after=4]]", stream=True)
+
+    *before, last = [event for event in events_of(answer.body) if event]
+    assert (answer.status, last["error"]["code"]) == (200, "upstream_error")
+    assert "".join(e["choices"][0]["delta"]["content"] for e in before) == "t0 t1 t2 t3"
+
+
+def test_an_engine_that_breaks_off_in_mid_stream_is_one_error_event_and_the_end(
+    product: Product,
+):
+    answer = product.chat("[[tokens=9 interval_ms=20 cut_after=4]]", stream=True)
+
+    *before, last = events_of(answer.body)
+    assert (answer.status, last["error"]["code"]) == (200, "upstream_error")
+    assert "".join(e["choices"][0]["delta"]["content"] for e in before) == "t0 t1 t2 t3"
+
+
+def test_an_engine_that_breaks_off_before_the_first_byte_is_an_upstream_error(
+    product: Product,
+):
+    for stream in (False, True):
+        failed = product.chat("[[cut_after=0]]", stream=stream)
+
+        assert (failed.status, failed.error["code"]) == (502, "upstream_error")
+
+
+def test_an_engine_error_before_the_first_token_has_its_own_status(product: Product):
+    failed = product.chat("[[error_after=0]]", stream=True)
+
+    assert (failed.status, failed.error["code"]) == (502, "upstream_error")
+
+
+def test_a_model_whose_worker_left_is_unavailable_with_the_reason(product: Product):
+    with (
+        running_mock_engine(models=("gone",)) as engine,
+        joined(product, engine) as worker,
+    ):
+        assert product.chat(model="gone").status == 200
+        worker.leave()
+
+    refused = product.chat(model="gone")
+
+    assert (refused.status, refused.error["code"]) == (503, "no_worker_available")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "no worker that serves it is registered" in refused.error["message"]
+
+
+def test_a_task_that_no_worker_of_the_model_does_is_refused(product: Product):
+    with (
+        running_mock_engine(models=("talker",)) as engine,
+        joined(product, engine, tasks=[Task.CHAT], aliases=["chatter"]),
+    ):
+        content = {"model": "chatter", "prompt": "Hi"}
+        key = product.credentials.api_key
+        refused = product.call("POST", "/v1/completions", key, content)
+        answered = product.chat(model="chatter")
+
+    assert (refused.status, refused.error["code"]) == (400, "unsupported_task")
+    assert answered.status == 200
