@@ -7,6 +7,8 @@ newer engine would make of an unknown field is not ours to guess.
 """
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -127,6 +129,9 @@ ENGINE_CONTROLS = frozenset(
     }
 )
 
+WRITTEN = frozenset({"refusal", "text", "thinking"})
+REMOTE = re.compile(r"\s*(?:https?|ftp|file|s3|gs):", re.IGNORECASE)
+
 
 def decode(
     raw: bytes, kind: type[Body], scopes: frozenset[str]
@@ -151,6 +156,8 @@ def decode(
     except msgspec.ValidationError as exc:
         raise _named(exc) from exc
     _check_ceilings(checked)
+    if isinstance(checked, ChatBody):
+        _refuse_remote_media(checked.messages)
     return checked, body
 
 
@@ -164,10 +171,6 @@ def _read_json(raw: bytes) -> dict[str, Any]:
     try:
         given = msgspec.json.decode(raw, type=dict[str, Any])
         PAIRS.decode(raw.decode())
-    except msgspec.ValidationError as exc:
-        raise InvalidRequest(
-            "The body must be a JSON object.", code="invalid_json"
-        ) from exc
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as exc:
         raise InvalidRequest(
             f"We could not parse the JSON body of your request: {exc}.",
@@ -237,6 +240,35 @@ def _named(exc: msgspec.ValidationError) -> InvalidRequest:
     return InvalidRequest(
         f"Invalid value for '{path}': {what[0].lower()}{what[1:]}.", param=path or None
     )
+
+
+def _refuse_remote_media(messages: list[Message]) -> None:
+    """Raise for an address in a media part: the engine would fetch it, and from where
+    it stands the inside of our network can be reached."""
+    for at, message in enumerate(messages):
+        if isinstance(message.content, list):
+            for index, part in enumerate(message.content):
+                if any(REMOTE.match(text) for text in _texts_of(part)):
+                    where = f"messages[{at}].content[{index}]"
+                    raise InvalidRequest(
+                        f"Invalid value for '{where}': this server fetches no media."
+                        " Send it inside the request, as a data: URL.",
+                        param=where,
+                        code="remote_media",
+                    )
+
+
+def _texts_of(value: Any) -> Iterator[str]:
+    """All strings in a content part but those that a person or a model has written."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts_of(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in WRITTEN:
+                yield from _texts_of(item)
 
 
 def _check_ceilings(body: GenerationBody) -> None:
