@@ -167,7 +167,7 @@ def checked_prompt(text: str) -> str:
 
 def title_of(text: str) -> str:
     """The first words of a prompt, on one line, as the conversation's title."""
-    line = " ".join(text.split())
+    line = " ".join(text.split()).lstrip("#>*-` ") or text[:1]
     if len(line) <= TITLE_LENGTH:
         return line
     words, _, _ = line[: TITLE_LENGTH + 1].rpartition(" ")

@@ -27,6 +27,8 @@ export class Composer {
     this.input.addEventListener("input", () => this.change());
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.change();
+    // On a phone this would open the keyboard over the page.
+    if (hasKeyboard.matches) this.input.focus();
   }
 
   /** What the page allows now. @param {{isBusy: boolean, canSend: boolean}} state */

@@ -24,7 +24,9 @@ const PURIFY = {
     "thead", "tr", "ul",
   ],
   ALLOWED_ATTR: ["align", "checked", "disabled", "href", "start", "title", "type"],
-  ALLOWED_URI_REGEXP: /^(?:https?:|mailto:|#|\/(?!\/))/i,
+  // A model knows no address of ours: only whole ones of the web, and mail.
+  ALLOWED_URI_REGEXP: /^(?:https?:\/\/|mailto:)/i,
+  ADD_URI_SAFE_ATTR: ["align", "checked", "disabled", "start", "title", "type"],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,

@@ -1,0 +1,377 @@
+"""The pages in a headless Chromium, phone and desktop wide, against a live `serve`."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+
+from tests.mock_engine import MockEngine, running_mock_engine
+from tests.product import Product, joined, running_product, set_up
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "is_mobile": True,
+    "has_touch": True,
+}
+WIDTHS = pytest.mark.parametrize("width", [DESKTOP, PHONE], ids=["desktop", "phone"])
+
+
+@pytest.fixture(scope="module")
+def product_and_engine(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Product, MockEngine]]:
+    var_dir = tmp_path_factory.mktemp("browser")
+    set_up(var_dir)
+    with (
+        running_mock_engine(models=("mock-1", "mock-2"), tokens=8) as engine,
+        running_product(var_dir) as product,
+        joined(product, engine),
+    ):
+        yield product, engine
+
+
+@pytest.fixture(scope="module")
+def product(product_and_engine: tuple[Product, MockEngine]) -> Product:
+    return product_and_engine[0]
+
+
+@pytest.fixture
+def engine(product_and_engine: tuple[Product, MockEngine]) -> MockEngine:
+    product_and_engine[1].reset()
+    return product_and_engine[1]
+
+
+# Not longer than this module: a running Playwright keeps the thread's event loop.
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed")
+    with playwright.chromium.launch(executable_path=path, args=FLAGS) as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, product: Product) -> dict:
+    """The cookies of a session that began at the sign-in form."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{product.url}/")
+    page.get_by_label("Login").fill(product.credentials.username)
+    page.get_by_label("Password").fill(product.credentials.password)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def open_page(browser, product, signed_in):
+    """Open signed-in pages; nothing may go wrong in their consoles."""
+    contexts, complaints = [], []
+
+    def opened(path: str = "/", **options) -> Page:
+        context = browser.new_context(
+            storage_state=signed_in, base_url=product.url, **DESKTOP | options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda said: said.type == "error" and complaints.append(said.text),
+        )
+        page.goto(path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+def ask(page: Page, text: str) -> None:
+    prompt = page.get_by_label("Message", exact=True)
+    prompt.fill(text)
+    expect(page.get_by_role("button", name="Send")).to_be_enabled()
+    page.get_by_role("button", name="Send").click()
+
+
+def last_answer(page: Page):
+    return page.locator(".message-assistant").last
+
+
+def words(count: int) -> str:
+    return " ".join(f"t{number}" for number in range(count))
+
+
+@WIDTHS
+def test_a_question_is_answered_and_kept_under_an_address_of_its_own(
+    open_page, engine, width
+):
+    page = open_page("/", **width)
+    ask(page, "What is a switchyard?")
+
+    expect(last_answer(page).locator(".answer")).to_have_text(words(8))
+    expect(last_answer(page).locator(".measures")).to_contain_text("8 tokens")
+    assert "/c/" in page.url
+    expect(page).to_have_title("What is a switchyard? · Switchyard")
+
+    page.reload()
+    expect(last_answer(page).locator(".answer")).to_have_text(words(8))
+    current = page.locator(".history [aria-current=page]")
+    expect(current).to_have_text("What is a switchyard?")
+
+
+@WIDTHS
+def test_a_reload_in_mid_stream_loses_and_repeats_nothing(open_page, engine, width):
+    page = open_page("/", **width)
+    ask(page, "go on [[tokens=60 interval_ms=25]]")
+    expect(last_answer(page)).to_contain_text("t9")
+
+    page.reload()
+
+    expect(last_answer(page)).to_contain_text("t10")
+    expect(last_answer(page).locator(".answer")).to_have_text(words(60))
+
+
+def test_a_lost_connection_is_made_again_and_the_stream_goes_on(open_page, engine):
+    page = open_page("/")
+    sockets = []
+
+    def between(socket):
+        sockets.append(socket)
+        socket.connect_to_server()
+
+    page.route_web_socket("**/ws/chat/", between)
+    page.reload()
+    ask(page, "go on [[tokens=60 interval_ms=25]]")
+    expect(last_answer(page)).to_contain_text("t9")
+
+    sockets[-1].close(code=1001)
+
+    expect(last_answer(page).locator(".answer")).to_have_text(words(60))
+    assert len(sockets) == 2
+
+
+def test_stop_ends_the_answer_here_and_in_the_engine(open_page, engine):
+    page = open_page("/")
+    ask(page, "go on [[tokens=5000 interval_ms=10]]")
+    expect(last_answer(page)).to_contain_text("t5")
+
+    page.get_by_role("button", name="Stop").click()
+
+    expect(last_answer(page).locator(".ending")).to_have_text("Stopped")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    engine.wait_for(cancelled=1)
+
+
+def test_a_second_tab_sees_the_first_ones_question_and_answer(open_page, engine):
+    first = open_page("/")
+    ask(first, "one")
+    expect(last_answer(first).locator(".measures")).to_be_attached()
+    second = open_page(first.url)
+
+    ask(first, "two [[tokens=30 interval_ms=20]]")
+
+    expect(second.locator(".bubble").last).to_contain_text("two")
+    expect(last_answer(second).locator(".answer")).to_have_text(words(30))
+
+
+def test_a_failure_is_said_in_words_and_can_be_tried_again(open_page, engine):
+    page = open_page("/")
+    ask(page, "word " * 5000)
+    card = last_answer(page).locator(".card")
+    expect(card).to_contain_text("longer than this model can read")
+
+    card.get_by_role("button", name="Try again").click()
+
+    expect(last_answer(page).locator(".card")).to_contain_text("longer than")
+    expect(page.locator(".message-assistant")).to_have_count(1)
+
+
+def test_thinking_is_shown_before_the_first_token_and_nothing_jumps(open_page, engine):
+    page = open_page("/")
+    page.evaluate(
+        """() => {
+            window.shifts = 0;
+            new PerformanceObserver((list) => {
+              for (const entry of list.getEntries()) window.shifts += entry.value;
+            }).observe({ type: "layout-shift", buffered: true });
+        }"""
+    )
+    ask(page, "hm [[first_ms=700 tokens=200 interval_ms=2]]")
+    expect(last_answer(page).locator(".thinking")).to_be_visible()
+    expect(last_answer(page).locator(".answer")).to_have_text(words(200))
+
+    assert page.evaluate("window.shifts") < 0.02
+
+
+def test_the_reader_who_scrolls_up_is_left_in_peace_and_finds_back(open_page, engine):
+    page = open_page("/", viewport={"width": 1000, "height": 420})
+    ask(page, "go on [[tokens=1500 interval_ms=3]]")
+    expect(last_answer(page)).to_contain_text("t400 ")
+    page.locator("#scroller").hover()
+    page.mouse.wheel(0, -400)
+    jump = page.get_by_role("button", name="Jump to the latest message")
+    expect(jump).to_be_visible()
+    top = page.evaluate("document.getElementById('scroller').scrollTop")
+
+    expect(last_answer(page)).to_contain_text("t900 ")
+    assert page.evaluate("document.getElementById('scroller').scrollTop") == top
+
+    jump.click()
+    expect(jump).to_be_hidden()
+    expect(last_answer(page)).to_contain_text("t1499")
+    assert page.evaluate(
+        "() => { const s = document.getElementById('scroller');"
+        " return s.scrollHeight - s.scrollTop - s.clientHeight < 2; }"
+    )
+
+
+def test_the_model_is_picked_by_keyboard_and_answers(open_page, engine):
+    page = open_page("/")
+    page.get_by_role("button", name="Model").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#model-name")).to_have_text("mock-2")
+
+    page.get_by_label("Message", exact=True).fill("hello")
+    page.keyboard.press("Enter")
+
+    expect(last_answer(page).locator(".byline")).to_have_text("mock-2")
+    expect(last_answer(page).locator(".answer")).to_have_text(words(8))
+
+
+def test_a_phone_shows_nothing_sideways_and_its_drawer_opens_and_closes(open_page):
+    page = open_page("/", **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    link = page.get_by_role("link", name="New chat").first
+
+    page.get_by_role("button", name="Show conversations").click()
+    expect(link).to_be_in_viewport()
+
+    page.touchscreen.tap(380, 400)
+    expect(link).not_to_be_in_viewport()
+
+
+def test_theme_and_language_are_chosen_and_stay(open_page):
+    page = open_page("/")
+    page.locator(".user-button").click()
+    page.get_by_role("button", name="Dark").click()
+    page.get_by_role("button", name="简体中文").click()
+
+    expect(page.get_by_role("link", name="新对话").first).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == (
+        "dark"
+    )
+
+
+HOSTILE = """# Title
+
+<script>window.hit = 1</script> <img src=x onerror="window.hit = 1">
+<svg onload="window.hit = 1"></svg><iframe src="javascript:parent.hit = 1"></iframe>
+
+[one](javascript:window.hit=1) [two](JaVaScRiPt:window.hit=1)
+[three](data:text/html,<script>parent.hit=1</script>) [fine](https://example.com)
+![seen](https://evil.example/pixel.png "x\\" onerror=window.hit=1")
+
+| a | b |
+|:--|--:|
+| <b onclick="window.hit=1">x</b> | 2 |
+
+```html
+<script>window.hit = 1</script>
+```
+
+- [x] done
+- [ ] open
+
+1. first
+2. second
+
+> <style>body { display: none }</style> quoted
+"""
+
+
+def test_hostile_markdown_harms_nothing_and_streams_to_the_same_page(open_page):
+    """Shown whole and in steps of seven characters, the result is the same."""
+    page = open_page("/")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    whole, grown = page.evaluate(
+        """async (text) => {
+            const { Markdown } = await import("/static/chat/js/markdown.js");
+            const make = () => document.body.appendChild(document.createElement("div"));
+            const [one, two] = [make(), make()];
+            new Markdown(one).show(text, true);
+            const growing = new Markdown(two);
+            for (let at = 1; at < text.length; at += 7) {
+              growing.show(text.slice(0, at), false);
+            }
+            growing.show(text, true);
+            for (const link of one.querySelectorAll("a")) link.click();
+            await new Promise((resolve) => setTimeout(resolve, 200));
+            return [one.innerHTML, two.innerHTML];
+        }""",
+        HOSTILE,
+    )
+
+    assert whole == grown
+    assert page.evaluate("window.hit") is None
+    assert not [url for url in asked if "evil.example" in url]
+    for part in ("<script", "<img", "<svg><", "<iframe", "<style", "javascript:window"):
+        assert part not in whole
+    for part in ('align="right"', 'type="checkbox"', "https://example.com", "<ol>"):
+        assert part in whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 1_000_000,
+        "*" * 200_000,
+        "[" * 100_000,
+        "- " * 10_000 + "deep",
+        "> " * 10_000 + "deep",
+        "|" * 50_000 + "\n" + "|-" * 25_000,
+        "`" * 99_999 + " a",
+    ],
+    ids=["line", "stars", "brackets", "lists", "quotes", "table", "ticks"],
+)
+def test_markdown_made_to_freeze_the_page_does_not(open_page, text):
+    page = open_page("/")
+
+    seconds = page.evaluate(
+        """async (text) => {
+            const { Markdown } = await import("/static/chat/js/markdown.js");
+            const began = performance.now();
+            const view = new Markdown(document.createElement("div"));
+            view.show(text.slice(0, text.length - 5), false);
+            view.show(text, true);
+            return (performance.now() - began) / 1000;
+        }""",
+        text,
+    )
+
+    assert seconds < 3
