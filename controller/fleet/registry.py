@@ -146,6 +146,7 @@ def _describe(worker: Worker, join: JoinRequest, resolved: ResolvedAddress) -> N
 
 
 def _leave(worker_id: UUID, credential: str) -> None:
+    worker = permits.find_worker(worker_id, credential)
     with transaction.atomic():
-        worker = permits.find_worker(worker_id, credential)
-        Worker.objects.filter(pk=worker.pk).change(left_at=now())
+        Revision.bump("fleet")  # first, as in a join: one order of locks, no deadlock
+        Worker.objects.filter(pk=worker.pk).update(left_at=now())
