@@ -493,8 +493,13 @@ async def test_unknown_left_and_wrong_credential_get_the_same_answer(engine):
         await refused_join(junk, own),
     ]
     await registry.leave(first.worker_id, own)
+    num_asked = len(engine.asked)
     refusals.append(await refused_join(known, own))
+    with pytest.raises(WorkerRefused) as left_again:
+        await registry.leave(first.worker_id, own)
+    refusals.append(left_again.value)
 
+    assert len(engine.asked) == num_asked
     assert {each.code for each in refusals} == {RefusalCode.WORKER_UNKNOWN}
     assert len({(each.message, each.status) for each in refusals}) == 1
 
