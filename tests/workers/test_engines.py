@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -101,7 +102,7 @@ def test_a_stream_says_the_same_as_the_whole_answer(
     assert parsed[-1]["choices"] == []
     usage = parsed[-1]["usage"]
     assert usage["completion_tokens"] == whole.usage.completion_tokens
-    assert not any(chunk["usage"] for chunk in parsed[:-1])
+    assert not any(chunk.get("usage") for chunk in parsed[:-1])
 
 
 def test_without_being_asked_a_stream_says_nothing_of_usage(
@@ -234,9 +235,8 @@ def test_streams_of_two_clients_interleave(engine: RunningWorker) -> None:
         wished = {**body, "stream": True, "ignore_eos": True}
         headers = {**engine.headers, "Content-Type": "application/json"}
         link.request("POST", "/v1/chat/completions", json.dumps(wished), headers)
-        for line in link.getresponse():
-            if line.startswith(b"data: {"):
-                arrivals.append(number)
+        response = link.getresponse()
+        arrivals.extend(number for line in response if line.startswith(b"data: {"))
         link.close()
 
     threads = [threading.Thread(target=stream, args=(number,)) for number in (1, 2)]
@@ -245,9 +245,7 @@ def test_streams_of_two_clients_interleave(engine: RunningWorker) -> None:
     for thread in threads:
         thread.join()
 
-    changes = sum(
-        one != next_ for one, next_ in zip(arrivals, arrivals[1:], strict=False)
-    )
+    changes = sum(one != following for one, following in pairwise(arrivals))
     assert changes > 20
 
 

@@ -52,7 +52,8 @@ def load_model(
     os.environ["HF_HUB_OFFLINE"] = "1"
     device = device or _best_device()
     if device == "cpu":
-        torch.set_num_threads(len(cpu.usable_cpus()))
+        # One core stays free for the HTTP side, and whatever else runs here.
+        torch.set_num_threads(max(1, len(cpu.usable_cpus()) - 1))
     config = AutoConfig.from_pretrained(path)
     _refuse_other_caches(config)
     model = AutoModelForCausalLM.from_pretrained(
