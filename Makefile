@@ -4,6 +4,7 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 ENGINE ?= transformers
 export PORT HOST ENGINE
+COVERAGE = $(addprefix --cov=,config controller openai_api chat workers) --cov-report=term:skip-covered
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format bench lock clean environment environment-vllm
@@ -17,16 +18,15 @@ run: environment $(if $(filter vllm,$(ENGINE)),environment-vllm) ## Start everyt
 
 test: environment-test environment-vllm ## Lint, then run every test, real engines included (ARGS).
 	@deploy/system-packages
-	@lint=0; $(MAKE) --no-print-directory lint-here || lint=1; \
-	.venv/bin/python -m pytest --cov $(ARGS) && \
-	{ test $$lint = 0 || { echo "The linters complained; see above the tests."; exit 1; }; }
+	@lint=0; $(MAKE) --no-print-directory lint-here || lint=$$?; \
+	.venv/bin/python -m pytest $(COVERAGE) $(ARGS) && exit $$lint
 
 lint: environment-test lint-here ## Check style and types.
 
 lint-here:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy config controller openai_api chat workers deploy/environment.py
+	.venv/bin/mypy
 
 format: environment-test ## Put the code into its shape.
 	.venv/bin/ruff check --fix .

@@ -26,6 +26,7 @@ def constraints(freeze: str) -> str:
 
 if __name__ == "__main__":
     environment, target = map(Path, sys.argv[1:])
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "freeze"]
-    frozen = subprocess.run(pip, check=True, capture_output=True, text=True).stdout
+    python = str(environment / "bin" / "python")
+    command = [python, "-m", "pip", "freeze", "--exclude-editable"]
+    frozen = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     target.write_text(constraints(frozen))
