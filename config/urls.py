@@ -6,9 +6,9 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from controller.admin.site import sign_in
 
-urlpatterns: list[URLPattern | URLResolver] = [
-    path("accounts/", include("allauth.urls")),
-]
+urlpatterns: list[URLPattern | URLResolver] = []
+if {"controller", "chat"} & set(settings.SERVED_ROLES):  # /v1 knows no session
+    urlpatterns.append(path("accounts/", include("allauth.urls")))
 if "controller" in settings.SERVED_ROLES:
     # Before the console's own: strangers go to the accounts' page.
     urlpatterns.append(path("admin/login/", sign_in))

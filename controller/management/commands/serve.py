@@ -14,6 +14,8 @@ from controller.serving.options import ServeOptions
 
 class Command(BaseCommand):
     help = "Serve the admin, the chat site and the API."
+    # They load the URLs, which depend on the flags: made in `handle`.
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
@@ -52,6 +54,7 @@ class Command(BaseCommand):
         )
         check(options, flags)
         apply_to_settings(flags)
+        self.check()
         listener = None if needs_own_endpoint(options) else listen(options)
         if flags["workers"] > 1 and options.fd is None:
             from controller.serving.processes import WebProcesses
