@@ -8,12 +8,15 @@ import signal
 import socket
 from typing import Any
 
+from daphne.http_protocol import WebRequest
 from django.conf import settings
 from twisted.internet import reactor
 
 from controller.serving.leaving import leave
 from controller.serving.lifespan import Lifespan
 from controller.serving.options import ServeOptions
+
+SEND_SECONDS = 1.0
 
 
 def serve(
@@ -37,6 +40,7 @@ def serve(
 
     async def leave_and_stop() -> None:
         await leave(lambda: _stop_listening(server))
+        await _until_sent(server)
         await lifespan.stop()
         reactor.stop()
 
@@ -50,6 +54,22 @@ def serve(
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         twisted_loop.add_signal_handler(signal_number, on_signal)
     server.run()
+
+
+async def _until_sent(server: Server) -> None:
+    """Return when the last answers are with the kernel, at most `SEND_SECONDS` later.
+
+    An exchange is over before its last bytes are, and stopping the reactor drops what
+    Twisted still holds.
+    """
+    answers = [
+        details["application_instance"]
+        for protocol, details in server.connections.items()
+        if isinstance(protocol, WebRequest) and "application_instance" in details
+    ]
+    if answers:
+        await asyncio.wait(answers, timeout=SEND_SECONDS)
+    await asyncio.sleep(0.1)  # some turns of the loop, in which Twisted writes
 
 
 def _stop_listening(server: Server) -> None:
