@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from msgspec import Struct
@@ -70,6 +70,11 @@ class Response(Struct):
     headers: dict[str, str]
     """Names in lower case."""
     body: bytes
+
+    @classmethod
+    def of(cls, response: http.client.HTTPResponse) -> Self:
+        names = {name.lower(): value for name, value in response.getheaders()}
+        return cls(response.status, names, response.read())
 
     @property
     def json(self) -> Any:
@@ -125,9 +130,7 @@ class Product:
             body = msgspec.json.encode(content)
         with closing(self.connect()) as connection:
             connection.request(method, path, body, sent)
-            response = connection.getresponse()
-            names = {name.lower(): value for name, value in response.getheaders()}
-            return Response(response.status, names, response.read())
+            return Response.of(connection.getresponse())
 
     def chat(self, text: str = "Hi", **fields: Any) -> Response:
         """The answer to a chat request with the product's first key."""
@@ -164,11 +167,14 @@ class Product:
 
     def ledger(self) -> list[dict[str, Any]]:
         """All rows that are written by now, oldest first."""
+        return self.query("SELECT * FROM controller_ledgerentry ORDER BY id")
+
+    def query(self, statement: str) -> list[dict[str, Any]]:
+        """Rows of the product's SQLite file, which is only read."""
         path = f"file:{self.var_dir / 'db.sqlite3'}?mode=ro"
         with closing(sqlite3.connect(path, uri=True, timeout=10)) as database:
             database.row_factory = sqlite3.Row
-            rows = database.execute("SELECT * FROM controller_ledgerentry ORDER BY id")
-            return [dict(row) for row in rows]
+            return [dict(row) for row in database.execute(statement)]
 
     def ledger_row(self, **values: Any) -> dict[str, Any]:
         """The one row with these values, as soon as it is written."""
@@ -289,10 +295,10 @@ def running_product(
     if it does not become ready.
     """
     port = free_port()
-    listen = [f"--port={port}"] if command == "serve" else [f"127.0.0.1:{port}"]
+    listen = f"--port={port}" if command == "serve" else f"127.0.0.1:{port}"
     with log_of(var_dir).open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", command, *listen, *flags],
+            [sys.executable, "manage.py", command, listen, *flags],
             cwd=ROOT,
             env=environment(var_dir, env),
             stdout=log,
