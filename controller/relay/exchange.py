@@ -17,6 +17,7 @@ import msgspec
 from django.conf import settings
 
 from controller.errors import (
+    InvalidRequest,
     SwitchyardError,
     UpstreamFailed,
     UpstreamTimedOut,
@@ -225,7 +226,10 @@ class Exchange:
         if self.request.stream:
             asked = body.get("stream_options") or {}
             body["stream_options"] = {**asked, "include_usage": True}
-        return msgspec.json.encode({**body, **worker.extra_body})
+        try:
+            return msgspec.json.encode({**body, **worker.extra_body})
+        except RecursionError as exc:  # we stand deeper in the stack than its decoder
+            raise InvalidRequest("The JSON body is nested too deeply.") from exc
 
     async def _read_refusal(self, worker: WorkerView, connection: Connection) -> None:
         """Raise what any status but 200 means; the engine's words stay in the log."""
