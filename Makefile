@@ -11,7 +11,7 @@ COVERAGE = $(addprefix --cov=,config controller openai_api chat workers) --cov-r
 .PHONY: environment-test
 
 help: ## Show this list.
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 26
 
 run: environment $(if $(filter vllm,$(ENGINE)),environment-vllm) ## Start everything on this machine (PORT, HOST, ENGINE=vllm).
 	@.venv/bin/python manage.py run
@@ -48,5 +48,5 @@ environment:
 environment-test:
 	@$(PYTHON) deploy/environment.py .venv transformers test dev
 
-environment-vllm:
+environment-vllm: ## Build .venv-vllm alone, for a machine with workers only.
 	@$(PYTHON) deploy/environment.py .venv-vllm
