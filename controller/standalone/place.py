@@ -42,7 +42,8 @@ class Place:
 
     @property
     def addresses(self) -> Addresses:
-        return Addresses(settings.PUBLIC_URL or self.local_url, MODEL)
+        origin = settings.PUBLIC_URL or self.local_url
+        return Addresses(f"{origin}{settings.ROOT_PATH}", MODEL)
 
 
 def add_address_arguments(parser: ArgumentParser) -> None:
@@ -63,8 +64,17 @@ def only_one(place: Place) -> Iterator[None]:
                 f"{settings.VAR_DIR} is in use by another `make run`: stop that one, or"
                 " set VAR_DIR to another folder."
             ) from exc
+        require_plain_http()
         require_free_port(place)
         yield
+
+
+def require_plain_http() -> None:
+    if env.text("SSL_CERTFILE"):
+        raise CannotRun(
+            "SSL_CERTFILE is set, and `make run` speaks plain HTTP to itself: unset it,"
+            " or start `manage.py serve` and the workers by themselves."
+        )
 
 
 def require_free_port(place: Place) -> None:

@@ -15,13 +15,14 @@ MODEL_FOLDER = "SmolLM2-135M-Instruct"
 
 
 def web(place: Place) -> Service:
+    stop = settings.SHUTDOWN_NOTICE + settings.SHUTDOWN_GRACE
     return Service(
         "web",
         (
             *(sys.executable, "manage.py", "serve"),
             *("--host", place.host, "--port", str(place.port)),
         ),
-        grace_seconds=settings.SHUTDOWN_GRACE.total_seconds() + 5,
+        grace_seconds=stop.total_seconds() + 5,
     )
 
 
