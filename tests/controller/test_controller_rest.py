@@ -321,7 +321,6 @@ async def test_a_stranger_is_refused_before_its_body_is_read(controller, headers
         (b"{", RefusalCode.BAD_REQUEST),
         (b"[" * 100_000, RefusalCode.BAD_REQUEST),
         (b'{"address": 7}', RefusalCode.BAD_REQUEST),
-        (b'{"engine": "a\\u0000b"}', RefusalCode.BAD_REQUEST),
         (b" " * (2**20 + 1), RefusalCode.BAD_REQUEST),
         (b'{"protocol": 99, "where": "?"}', RefusalCode.PROTOCOL_MISMATCH),
     ],
@@ -332,6 +331,15 @@ async def test_a_body_that_is_no_join_is_refused(controller, body, code):
     status, answer, _ = await controller.call("POST", "workers/", secret, body)
 
     assert (status, answer["error"]["code"]) == (400, code)
+
+
+async def test_a_nul_is_refused_before_the_database_refuses_it(controller, engine):
+    join = make_join(engine, labels={"rack": "a\0b"})
+
+    refused = controller.worker.join(join, await new_secret())
+
+    assert await refusal_of(refused) == RefusalCode.BAD_REQUEST
+    assert engine.asked == []
 
 
 async def test_a_method_that_is_not_of_the_contract_is_405(controller):
