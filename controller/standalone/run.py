@@ -23,8 +23,8 @@ async def run(place: Place, credentials: Credentials | None) -> None:
     def stop() -> None:
         if running.cancelling():  # asked a second time: wait for nobody
             supervisor.kill()
-        else:
-            console.show(console.OURS, "stopping; once more ends everything at once")
+            return
+        console.show(console.OURS, "stopping; once more ends everything at once")
         running.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

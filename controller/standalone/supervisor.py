@@ -63,10 +63,12 @@ class Supervisor:
     async def run_once(self, service: Service) -> None:
         """Run a step to its end. Raises `ServiceFailed` if it does not end well."""
         step = _Keeper(service, self.show, self._say)
+        self._keepers.append(step)
         try:
             status = await step.run()
         finally:
             await step.stop()
+            self._keepers.remove(step)
         if status:
             raise ServiceFailed(f"{service.name} {_ending(status)}.")
 
