@@ -117,10 +117,12 @@ class Product:
         credential: str = "",
         content: object = None,
         headers: dict[str, str] | None = None,
+        connection: http.client.HTTPConnection | None = None,
     ) -> Response:
         """The answer to one HTTP call; raises OSError if none comes.
 
-        `content` is sent as JSON, bytes as they are.
+        `content` is sent as JSON, bytes as they are. The call has a connection of its
+        own if none is given.
         """
         sent = {"Content-Type": "application/json"} | (headers or {})
         if credential:
@@ -128,9 +130,13 @@ class Product:
         body = content
         if content is not None and not isinstance(content, bytes):
             body = msgspec.json.encode(content)
-        with closing(self.connect()) as connection:
-            connection.request(method, path, body, sent)
-            return Response.of(connection.getresponse())
+        used = connection or self.connect()
+        try:
+            used.request(method, path, body, sent)
+            return Response.of(used.getresponse())
+        finally:
+            if used is not connection:
+                used.close()
 
     def chat(self, text: str = "Hi", **fields: Any) -> Response:
         """The answer to a chat request with the product's first key."""
@@ -226,7 +232,8 @@ class JoinedWorker:
             raise RuntimeError(f"joining was answered {response}")
         return msgspec.json.decode(response.body, type=JoinAnswer)
 
-    def beat(self) -> None:
+    def beat(self, connection: http.client.HTTPConnection | None = None) -> None:
+        """Be heard once; over `connection`, if it must be one process that hears."""
         # Not the engine's real numbers: reading them would load the peer of what the
         # benchmark measures.
         heartbeat = Heartbeat(
@@ -235,7 +242,9 @@ class JoinedWorker:
         path = f"/controller/workers/{self.answer.worker_id}/heartbeat/"
         credential = self.answer.credential or ""
         try:
-            response = self._product.call("POST", path, credential, heartbeat)
+            response = self._product.call(
+                "POST", path, credential, heartbeat, connection=connection
+            )
         except OSError as exc:  # under full load one may be late; the next one counts
             print(f"a heartbeat failed: {exc}", file=sys.stderr)
             return
@@ -259,10 +268,10 @@ class JoinedWorker:
             self.beat()
 
 
-def set_up(var_dir: Path) -> None:
+def set_up(var_dir: Path, env: dict[str, str] | None = None) -> None:
     """Make what a new installation has: tables, first operator, key and join token."""
     for command in ("migrate", "bootstrap"):
-        completed = manage(var_dir, command)
+        completed = manage(var_dir, command, env=env)
         if completed.returncode != 0:
             raise RuntimeError(f"{command} failed:\n{completed.stdout}")
 
