@@ -29,7 +29,7 @@ from workers.supervisor import Engine, EngineNeverStarted, EngineSupervisor
 
 logger = logging.getLogger(__name__)
 
-TELL_SECONDS = 5.0
+TELL_SECONDS = 3.0
 # Requests may still be under way from web processes that have not heard of the drain.
 QUIET_SECONDS = 1.0
 QUIET_POLL_SECONDS = 0.25

@@ -13,7 +13,7 @@ from pathlib import Path
 from workers.engine_guard import KEY_VARIABLE
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-KILL_AFTER_SECONDS = 10.0
+KILL_AFTER_SECONDS = 8.0
 # The agent's own secrets, which are none of the engine's business.
 WITHHELD_VARIABLES = ("SWITCHYARD_JOIN_TOKEN",)
 
@@ -45,7 +45,7 @@ class EngineProcess:
         return f"ended with status {status}"
 
     async def stop(self) -> None:
-        """Ask the engine to end, and make it end after ten seconds."""
+        """Ask the engine to end, and make it end after eight seconds."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:

@@ -115,7 +115,7 @@ class Registration:
                 self._say_trouble("The controller refuses this worker: %s", trouble)
                 await asyncio.sleep(backoff.next_pause())
             else:
-                self._last_trouble = ""
+                self._last_trouble = ""  # that we joined has been said
                 return membership
 
     async def _join(self, engine_run: EngineRun) -> Membership:
@@ -193,7 +193,7 @@ class Registration:
                 return
             try:
                 await self._heartbeat(membership)
-                self._last_trouble = ""
+                self._say_all_is_well()
             except ControllerAway as trouble:
                 self._say_trouble("The controller does not hear us: %s", trouble)
             except Refused as refusal:
@@ -238,6 +238,11 @@ class Registration:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds * jitter)
         self._wake.clear()
+
+    def _say_all_is_well(self) -> None:
+        if self._last_trouble:
+            self._last_trouble = ""
+            logger.info("The controller hears us again.")
 
     def _say_trouble(self, sentence: str, trouble: Exception) -> None:
         """Log a trouble when it is new, not at each of a thousand tries."""

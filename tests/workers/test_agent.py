@@ -211,6 +211,7 @@ async def test_a_worker_outlives_its_controllers_absence(
     controller.heartbeats.clear()
     async with controller.running():
         await controller.until(lambda: bool(controller.heartbeats))
+        await worker.says("The controller hears us again")
 
     assert len(controller.credentials) == 1
 
