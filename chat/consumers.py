@@ -49,9 +49,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.session_key: str | None = session.session_key if session else None
         # Accepted first: a browser is not told why a socket was never opened.
         await self.accept()
-        user = await in_database(session_user, self.session_key)
+        user = await self._user()
         if user is None or self.session_key is None:
-            await self.close(SIGNED_OUT)
+            await self._end(SIGNED_OUT)
             return
         self.presence.enter_context(generations.presence(user.pk))
         group = notices.session_group(self.session_key)
@@ -59,20 +59,29 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.watching = asyncio.create_task(self._watch(chat_caller(user.pk)))
 
     async def disconnect(self, code: int) -> None:
-        self.presence.close()
-        if self.watching:
-            self.watching.cancel()
+        self._fall_silent()
         await self._detach()
         if self.session_key:
             group = notices.session_group(self.session_key)
             await self.channel_layer.group_discard(group, self.channel_name)
 
+    async def _end(self, code: int) -> None:
+        """Close the socket from our side, and say nothing more on it."""
+        self._fall_silent()
+        await self.close(code)
+
+    def _fall_silent(self) -> None:
+        self.presence.close()
+        for task in [*self.followings, *([self.watching] if self.watching else [])]:
+            if task is not asyncio.current_task():
+                task.cancel()
+
     async def receive(
         self, text_data: str | None = None, bytes_data: bytes | None = None
     ) -> None:
-        user = await in_database(session_user, self.session_key)
+        user = await self._user()
         if user is None:
-            await self.close(SIGNED_OUT)
+            await self._end(SIGNED_OUT)
             return
         ref = 0
         try:
@@ -178,22 +187,25 @@ class ChatConsumer(AsyncWebsocketConsumer):
         except Exception:
             # The page comes back and is brought up to date by another socket.
             logger.exception("the answer %s cannot be followed", message_id)
-            await self.close(TRY_AGAIN)
+            await self._end(TRY_AGAIN)
 
     async def _watch(self, caller: Caller) -> None:
         """Tell the page of changed models, and end when its user is signed out."""
         shown: list[dict[str, Any]] | None = None
-        for look in itertools.count(1):
-            models = protocol.model_fields(gateway().models(caller))
-            if models != shown:
-                shown = models
-                await self._send(type="models", models=models)
-            await asyncio.sleep(MODELS_SECONDS)
-            if look % LOOKS_PER_SESSION_CHECK:
-                continue
-            if await in_database(session_user, self.session_key) is None:
-                await self.close(SIGNED_OUT)
-                return
+        with contextlib.suppress(OSError):  # the page is gone
+            for look in itertools.count(1):
+                models = protocol.model_fields(gateway().models(caller))
+                if models != shown:
+                    shown = models
+                    await self._send(type="models", models=models)
+                await asyncio.sleep(MODELS_SECONDS)
+                if look % LOOKS_PER_SESSION_CHECK == 0 and not await self._user():
+                    await self._end(SIGNED_OUT)
+                    return
+
+    async def _user(self) -> User | None:
+        """Whose socket this is now: sign-out and deactivation end it."""
+        return await in_database(session_user, self.session_key)
 
     async def _send(self, **event: Any) -> None:
         await self.send(protocol.encode(event))
@@ -205,7 +217,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
             await self._send(type="changed", conversation=notice["conversation"])
 
     async def session_ended(self, notice: dict[str, Any]) -> None:
-        await self.close(SIGNED_OUT)
+        await self._end(SIGNED_OUT)
 
 
 def decoded(text: str | None) -> protocol.AnyMessage:

@@ -8,6 +8,8 @@ from channels.db import database_sync_to_async
 from django.test import Client
 
 from chat.models import Conversation, Message
+from controller.gateway import gateway
+from controller.models import LedgerEntry
 from tests.chat.pages import Page
 from tests.factories import make_user
 
@@ -28,7 +30,10 @@ async def test_an_answer_is_streamed_and_its_row_equals_what_the_engine_sent(
         shown = await page.ask("hello")
         text, answer = await page.read_answer()
 
+    await gateway().flush()
     row = await row_of(answer)
+    entry = await LedgerEntry.objects.aget(request_id=row.request_id)
+    assert (entry.face, entry.user_id, entry.completion_tokens) == ("chat", user.pk, 8)
     assert text.strip() == WORDS
     assert text == row.content == answer["content"]
     assert (row.state, row.finish_reason) == ("complete", "stop")
@@ -128,6 +133,16 @@ async def test_a_stream_that_breaks_keeps_its_words_and_says_why(site, user):
     assert (answer["state"], answer["error_code"]) == ("failed", "upstream_error")
     assert len(text.split()) == 5
     assert (await row_of(answer)).content == text
+
+
+async def test_an_endless_answer_is_cut_where_the_site_says(site, user, settings):
+    settings.CHAT_MAX_ANSWER_CHARS = 100
+    async with Page(user) as page:
+        await page.ask("hello [[tokens=5000 interval_ms=1]]")
+        text, answer = await page.read_answer()
+
+    assert (answer["state"], answer["finish_reason"]) == ("complete", "length")
+    assert 100 <= len(text) < 1000
 
 
 async def test_another_users_conversation_is_refused_and_nothing_else_is_said(

@@ -9,13 +9,16 @@
  */
 
 import { marked } from "../vendor/marked/marked.esm.js";
-import DOMPurify from "../vendor/dompurify/purify.es.js";
+import purifier from "../vendor/dompurify/purify.es.js";
 import { icon, make } from "./dom.js";
 import { say } from "./words.js";
 
 // Longer blocks, or deeper ones, are shown as plain text rather than freeze the page.
 const LONGEST_BLOCK = 40_000;
 const BLOCKS_KEPT_OPEN = 2;
+
+/** @type {any} */
+const DOMPurify = purifier;
 
 const PURIFY = {
   ALLOWED_TAGS: [
@@ -42,6 +45,11 @@ marked.use({
     html({ text }) {
       return /^<br\s*\/?>$/i.test(text.trim()) ? "<br>" : escaped(text);
     },
+    // Below the page's own title and the answer's.
+    heading({ tokens, depth }) {
+      const level = Math.min(depth + 2, 6);
+      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
+    },
     // A picture from elsewhere would tell its server what was asked: a link instead.
     image({ href, text }) {
       return `<a href="${escaped(href)}">${escaped(text || href)}</a>`;
@@ -56,6 +64,7 @@ DOMPurify.addHook("afterSanitizeAttributes", (node) => {
   }
   if (node.nodeName === "INPUT") {
     node.setAttribute("disabled", "");
+    node.setAttribute("aria-label", say(node.hasAttribute("checked") ? "done" : "open"));
     if (node.getAttribute("type") !== "checkbox") node.remove();
   }
 });

@@ -4,8 +4,8 @@
 /** @param {Element} menu */
 function parts(menu) {
   return {
-    /** @type {HTMLElement} */ button: menu.querySelector("[data-menu-button]"),
-    /** @type {HTMLElement} */ items: menu.querySelector(".menu-items"),
+    button: /** @type {HTMLElement} */ (menu.querySelector("[data-menu-button]")),
+    items: /** @type {HTMLElement} */ (menu.querySelector(".menu-items")),
   };
 }
 

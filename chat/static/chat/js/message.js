@@ -172,8 +172,9 @@ export class AnswerView {
 }
 
 /** @param {Message} message */
-function endingOf({ state, finish_reason: reason }) {
+function endingOf({ state, content, finish_reason: reason }) {
   if (state === "stopped") return say(reason === "unattended" ? "unattended" : "stopped");
+  if (state === "complete" && !content.trim()) return say("emptyAnswer");
   return state === "complete" && reason === "length" ? say("cutByLength") : "";
 }
 

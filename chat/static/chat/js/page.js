@@ -136,6 +136,8 @@ class ChatPage {
     const address = `${page.home}c/${conversation.id}/`;
     if (isNew) history.pushState(null, "", address);
     document.title = `${conversation.title} · Switchyard`;
+    byId("title").textContent = conversation.title;
+    byId("title").hidden = false;
     this.models.adopt(conversation.model);
     this.sidebar.touch(conversation, address);
     if (this.transcript.streaming) this.announce(say("thinking"));
