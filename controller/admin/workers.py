@@ -67,6 +67,9 @@ class WorkerForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Worker
         fields = ("is_enabled", "drain_wished", "weight", "labels")
+        help_texts = {
+            "labels": _("When the worker joins again, its own labels replace these."),
+        }
         widgets = {"labels": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
     def clean_weight(self) -> float:
@@ -267,7 +270,10 @@ class WorkerAdmin(ConsoleAdmin):
     def disable(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
         self._decide(request, workers, _("Disabled."), is_enabled=False)
 
-    @admin.action(description=_("Remove (as if it had left)"), permissions=["change"])
+    @admin.action(
+        description=_("Remove (it needs a join token to come back)"),
+        permissions=["change"],
+    )
     def remove(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
         self._decide(
             request, workers.filter(left_at=None), _("Removed."), left_at=now()
