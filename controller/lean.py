@@ -190,7 +190,8 @@ class LeanHandler:
             await response.pump(send)
             return
         assert isinstance(response, HttpResponse)
-        response.headers["Content-Length"] = str(len(response.content))
+        if response.status_code != 204:  # which has no content, not an empty one
+            response.headers["Content-Length"] = str(len(response.content))
         await send(_start(response))
         await send({"type": "http.response.body", "body": response.content})
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from cryptography.fernet import InvalidToken
 
+from controller.fleet.addresses import DEFAULT_PORTS, ResolvedAddress
 from controller.models import ModelAlias, Placement, ServedModel, Worker
 from controller.relay.client import Target
 
@@ -134,18 +135,10 @@ def _placement_view(row: Placement) -> PlacementView:
 
 
 def _worker_view(worker: Worker, placements: dict[str, PlacementView]) -> WorkerView:
-    parts = urlsplit(worker.address)
-    tls = parts.scheme == "https"
-    target = Target(
-        ip=worker.resolved_ip,
-        port=parts.port or (443 if tls else 80),
-        host=parts.netloc,
-        tls_name=(parts.hostname or "") if tls else "",
-    )
     return WorkerView(
         id=worker.id,
         address=worker.address,
-        target=target,
+        target=_target(worker),
         engine=worker.engine,
         engine_key=worker.engine_key,
         credential_digest=worker.credential_digest,
@@ -163,6 +156,22 @@ def _worker_view(worker: Worker, placements: dict[str, PlacementView]) -> Worker
         expired_at=worker.expired_at,
         running=worker.running,
         waiting=worker.waiting,
+    )
+
+
+def _target(worker: Worker) -> Target:
+    parts = urlsplit(worker.address)
+    claimed = ResolvedAddress(
+        scheme=parts.scheme,
+        host=parts.hostname or "",
+        port=parts.port or DEFAULT_PORTS[parts.scheme],
+        ip=worker.resolved_ip,
+    )
+    return Target(
+        ip=claimed.ip,
+        port=claimed.port,
+        host=claimed.host_header,
+        tls_name=claimed.host if claimed.scheme == "https" else "",
     )
 
 

@@ -137,9 +137,8 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
     def change(self, **fields: object) -> int:
         """How many rows were changed; every web process learns of it."""
         with transaction.atomic():
-            num_changed = self.update(**fields)
-            Revision.bump("fleet")
-        return num_changed
+            Revision.bump("fleet")  # first, as a join locks them in this order too
+            return self.update(**fields)
 
 
 class Worker(models.Model):
