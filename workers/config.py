@@ -106,9 +106,9 @@ def worker_config(
             "--api-key-file needs --no-register: a registered engine gets a new key"
             " at each start, which only the controller knows."
         )
-    for flag in ("limit_worker_concurrency", "weight", "drain_seconds", "hung_seconds"):
+    for flag in ("limit_worker_concurrency", "weight", "hung_seconds"):
         value = getattr(arguments, flag)
-        if value is not None and not value > 0 and flag != "drain_seconds":
+        if value is not None and not value > 0:
             raise BadSetting(f"--{flag.replace('_', '-')} {value} must be above 0.")
     is_alone = arguments.no_register
     return WorkerConfig(

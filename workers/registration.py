@@ -26,6 +26,7 @@ from workers.supervisor import EngineRun, EngineSupervisor
 logger = logging.getLogger(__name__)
 
 TOKEN_POLL_SECONDS = 2.0
+RETRY_SECONDS = 5.0
 LEAVE_TIMEOUT_SECONDS = 3.0
 
 
@@ -76,8 +77,13 @@ class Registration:
     async def run(self) -> None:
         """Join and heartbeat until cancelled."""
         while True:
-            self.membership = await self._join_until_taken()
-            await self._heartbeat_while_known(self.membership)
+            try:
+                self.membership = await self._join_until_taken()
+                await self._heartbeat_while_known(self.membership)
+            except Exception:
+                # A full disk, say. The engine serves on, and must not be forgotten.
+                logger.exception("The registration failed; trying again.")
+                await asyncio.sleep(RETRY_SECONDS)
             self.membership = None
 
     def announce_leaving(self) -> None:

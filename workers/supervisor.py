@@ -59,6 +59,7 @@ class EngineSupervisor:
         self.num_restarts = 0
         self._config = config
         self._process: EngineProcess | None = None
+        self._numbers = EngineNumbers()
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -92,12 +93,15 @@ class EngineSupervisor:
         return self.current
 
     async def numbers(self) -> EngineNumbers:
-        """Return the engine's numbers; 0 or unknown while it does not answer."""
-        if self.current is None:
-            return EngineNumbers()
-        with contextlib.suppress(EngineSilent):
-            return await self.client.numbers()
-        return EngineNumbers()
+        """Return the engine's numbers, or its last ones while it does not answer.
+
+        An engine too busy to answer must not look idle: it would be sent more work,
+        and a drain would cut off what it is busy with.
+        """
+        if self.current is not None:
+            with contextlib.suppress(EngineSilent):
+                self._numbers = await self.client.numbers()
+        return self._numbers
 
     def kill(self) -> None:
         """End the engine at once, unfinished answers and all."""
@@ -173,6 +177,7 @@ class EngineSupervisor:
     def _set_current(self, run: EngineRun | None) -> None:
         self.current = run
         if run is None:
+            self._numbers = EngineNumbers()
             self._changed.clear()
         else:
             self._changed.set()

@@ -245,6 +245,21 @@ async def test_a_hung_engine_is_started_again(
     await controller.until(lambda: len(controller.joins) == 2)
 
 
+async def test_an_engine_too_busy_to_answer_does_not_look_idle(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+    control(controller, "/busy")
+    await controller.until(lambda: controller.heartbeats[-1].running == 1)
+
+    control(controller, "/hang")
+    seen = len(controller.heartbeats)
+    await controller.until(lambda: len(controller.heartbeats) > seen + 1)
+
+    assert controller.heartbeats[-1].running == 1
+
+
 async def test_an_engine_that_never_starts_ends_the_worker_with_a_reason(
     start_worker: StartWorker,
 ) -> None:

@@ -89,3 +89,9 @@ def test_labels_are_pairs() -> None:
 def test_a_key_file_without_no_register_is_refused() -> None:
     with pytest.raises(BadSetting, match="--no-register"):
         config_of("--api-key-file", "key")
+
+
+@pytest.mark.parametrize("flag", ["--limit-worker-concurrency", "--weight"])
+def test_a_number_that_makes_no_sense_is_refused_by_its_flag(flag: str) -> None:
+    with pytest.raises(BadSetting, match=flag):
+        config_of(flag, "0")

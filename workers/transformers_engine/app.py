@@ -85,7 +85,8 @@ class Application:
             return Answer.of_json(error_body(error), 500)
 
     async def health(self, _exchange: Exchange) -> Answer:
-        return Answer(b"")
+        # Without its scheduler the engine answers nothing: the agent starts it anew.
+        return Answer(b"", 200 if self._generator.scheduler.is_alive else 503)
 
     async def version(self, _exchange: Exchange) -> Answer:
         return Answer.of_json({"version": transformers.__version__})

@@ -64,6 +64,10 @@ class Scheduler:
             self._changed.notify()
 
     @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
     def num_running(self) -> int:
         return len(self._active())
 
