@@ -67,9 +67,6 @@ class WorkerForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Worker
         fields = ("is_enabled", "drain_wished", "weight", "labels")
-        help_texts = {
-            "labels": _("When the worker joins again, its own labels replace these."),
-        }
         widgets = {"labels": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
 
     def clean_weight(self) -> float:

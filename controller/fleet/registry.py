@@ -34,7 +34,7 @@ async def register(join: JoinRequest, bearer: str) -> Registration:
 
     `bearer` is a join token, or with `join.worker_id` the worker's own credential. A
     token is spent only with the rows written. What an operator decided about a worker
-    (weight, drain, enabled) survives its coming back; its own wish for a weight counts
+    (weight, labels, drain, enabled) survives its coming back; its own wishes count
     at the first join. Raises `WorkerRefused`.
     """
     permit = await database_sync_to_async(permits.find_permit)(join.worker_id, bearer)
@@ -76,6 +76,7 @@ def _admit(
                 join_token=permit.token,
                 is_keyless=permit.is_keyless,
                 weight=join.weight,
+                labels=join.labels,
             )
         else:
             worker = _still_registered(permit.worker)
@@ -136,7 +137,6 @@ def _describe(worker: Worker, join: JoinRequest, resolved: ResolvedAddress) -> N
     worker.can_continue = join.can_continue
     worker.max_concurrency = join.capacity.max_concurrency
     worker.kv_cache_tokens = join.capacity.kv_cache_tokens
-    worker.labels = join.labels
     worker.extra_body = join.extra_body
     worker.extra_headers = join.extra_headers
     # The challenge was just passed: it is up, until its heartbeats say otherwise.
