@@ -100,11 +100,15 @@ def secret(name: str, default: str = "") -> str:
     if not path:
         return default
     try:
-        return Path(path).read_text().strip()
-    except OSError as exc:
+        value = Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise ImproperlyConfigured(
-            f"{name}_FILE={path!r} cannot be read: {exc.strerror}."
+            f"{name}_FILE={path!r} cannot be read: {reason}."
         ) from exc
+    if not value:
+        raise ImproperlyConfigured(f"{name}_FILE={path!r} is an empty file.")
+    return value
 
 
 def secrets(name: str) -> list[str]:
@@ -117,23 +121,31 @@ def database(name: str, default_sqlite: Path) -> dict[str, Any]:
     url = secret(name)
     if not url:
         return sqlite(default_sqlite)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = str(parts.port or "")
+    except ValueError:
+        raise _no_database(name) from None  # its text may hold the password
     if parts.scheme == "sqlite":
         return sqlite(Path(unquote(parts.path.removeprefix("/"))))
     if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):
-        raise ImproperlyConfigured(
-            f"{name} does not read postgres://user:password@host:5432/name"
-            " or sqlite:////absolute/path.sqlite3."
-        )
+        raise _no_database(name)
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.strip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
-        "PORT": str(parts.port or ""),
+        "PORT": port,
         "OPTIONS": {"connect_timeout": 5},
     }
+
+
+def _no_database(name: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(
+        f"{name} does not read postgres://user:password@host:5432/name"
+        " or sqlite:////absolute/path.sqlite3."
+    )
 
 
 def sqlite(path: Path) -> dict[str, Any]:

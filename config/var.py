@@ -41,7 +41,24 @@ def kept_secret(path: Path, generated: str) -> str:
             raise ImproperlyConfigured(
                 f"{str(path)!r} cannot be written: {exc.strerror}."
             ) from exc
-    return path.read_text().strip()
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    """The secret in the file. Raises `ImproperlyConfigured` rather than go on with an
+    empty one, or make another, which would lose what the first has encrypted."""
+    try:
+        kept = path.read_text().strip()
+    except OSError as exc:
+        raise ImproperlyConfigured(
+            f"{str(path)!r} cannot be read: {exc.strerror}."
+        ) from exc
+    if not kept:
+        raise ImproperlyConfigured(
+            f"{str(path)!r} is empty. Put its secret back, or remove the file to have a"
+            " new one made."
+        )
+    return kept
 
 
 def secret_key(folder: Path) -> str:
