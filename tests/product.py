@@ -145,13 +145,17 @@ class Product:
 
     @contextmanager
     def chat_connection(
-        self, text: str, client_request_id: str = "", **fields: Any
+        self,
+        text: str,
+        client_request_id: str = "",
+        key: str | None = None,
+        **fields: Any,
     ) -> Iterator[http.client.HTTPConnection]:
         """A connection that has sent a chat request, and is closed at the latest
-        when the context ends."""
-        headers = {"Authorization": f"Bearer {self.credentials.api_key}"}
-        if client_request_id:
-            headers["X-Request-Id"] = client_request_id
+        when the context ends. `key` is the product's first unless given."""
+        headers = {"X-Request-Id": client_request_id}
+        if secret := self.credentials.api_key if key is None else key:
+            headers["Authorization"] = f"Bearer {secret}"
         body = msgspec.json.encode(chat_content(text, **fields))
         with closing(self.connect()) as connection:
             connection.request("POST", CHAT_PATH, body, headers)
@@ -162,13 +166,9 @@ class Product:
         self, text: str, client_request_id: str = "", **fields: Any
     ) -> Iterator[http.client.HTTPResponse]:
         """The answer of a stream from its headers on; leaving the context early is
-        leaving the stream."""
-        with (
-            self.chat_connection(
-                text, client_request_id, stream=True, **fields
-            ) as connection,
-            connection.getresponse() as response,
-        ):
+        leaving the stream. More of `fields` is as for `chat_connection`."""
+        sent = self.chat_connection(text, client_request_id, stream=True, **fields)
+        with sent as connection, connection.getresponse() as response:
             yield response
 
     def ledger(self) -> list[dict[str, Any]]:

@@ -5,9 +5,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from tests.mock_engine import running_mock_engine
-from tests.product import Product, joined, manage, quick_product
+from tests.product import (
+    CHAT_PATH,
+    Product,
+    chat_content,
+    joined,
+    manage,
+    quick_product,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +42,30 @@ def open_product(new_var_dir: Callable[[], Path]) -> Iterator[Product]:
     [
         (["--workers=2"], "--workers above 1 needs REDIS_URL"),
         (["--open", "--host=0.0.0.0"], "--open gives models to everybody"),
+        (["--open", "--host=::"], "--open gives models to everybody"),
         (["--roles=api,magic"], "--roles: magic unknown"),
         (["--ssl-certfile=cert.pem"], "--ssl-certfile and --ssl-keyfile go together"),
-        (["--host=203.0.113.1"], "Cannot listen on 203.0.113.1:8000"),
     ],
 )
-def test_what_cannot_work_is_refused_in_one_line(
-    var_dir: Path, flags: list[str], sentence: str
-):
-    refused = manage(var_dir, "serve", *flags)
+def test_flags_that_do_not_go_together_are_refused(flags: list[str], sentence: str):
+    with pytest.raises(CommandError, match=sentence):
+        call_command("serve", *flags)
 
-    assert refused.returncode != 0
+
+def test_a_refused_start_is_one_line_and_a_failure(var_dir: Path):
+    refused = manage(var_dir, "serve", "--workers=2")
+
+    assert refused.returncode == 1
     (line,) = refused.stdout.splitlines()
-    assert sentence in line
+    assert line.startswith("CommandError: --workers above 1 needs REDIS_URL")
+
+
+def test_an_address_of_another_machine_is_said_in_one_line(var_dir: Path):
+    refused = manage(var_dir, "serve", "--host=203.0.113.1")
+
+    assert refused.returncode == 1
+    (line,) = refused.stdout.splitlines()
+    assert "Cannot listen on 203.0.113.1:8000" in line
 
 
 def test_a_port_in_use_is_said_in_one_line_that_names_it(var_dir: Path):
@@ -54,7 +73,7 @@ def test_a_port_in_use_is_said_in_one_line_that_names_it(var_dir: Path):
         port = taken.getsockname()[1]
         refused = manage(var_dir, "serve", f"--port={port}")
 
-    assert refused.returncode != 0
+    assert refused.returncode == 1
     (line,) = refused.stdout.splitlines()
     assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in line
 
@@ -65,6 +84,19 @@ def test_an_open_product_answers_without_a_key_and_with_any(open_product: Produc
 
     assert (nobody.status, stranger.status) == (200, 200)
     assert [model["id"] for model in nobody.json["data"]] == ["mock-1"]
+
+
+def test_guests_share_one_limit(open_product: Product):
+    with open_product.chat_stream("[[tokens=500 interval_ms=20]]", key="") as response:
+        response.readline()
+        content = chat_content("Hi")
+        refused = open_product.call("POST", CHAT_PATH, "sy-anything", content)
+        key = open_product.credentials.api_key
+        holder = open_product.call("POST", CHAT_PATH, key, content)
+
+    assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert holder.status == 200
 
 
 @pytest.mark.parametrize(
