@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from django.db import DatabaseError, connections
+from django.db import Error, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class DatabaseThread:
         def in_thread() -> T:
             try:
                 return job(*args, **kwargs)
-            except DatabaseError:
+            except Error:
                 connections.close_all()  # it may be the connection that is broken
                 raise
 
