@@ -160,3 +160,18 @@ asyncio.run(main())
 
     await outer.wait()
     await asyncio.to_thread(inner.wait, timeout=10)
+
+
+async def test_a_step_under_way_ends_at_once_when_all_are_killed() -> None:
+    screen = Screen()
+    busy = Supervisor(screen.show, "run")
+    step = asyncio.create_task(busy.run_once(python("model", REFUSE_TO_END, 600)))
+    line = await screen.until("model", lambda line: line.startswith("child"))
+    child = psutil.Process(int(line.split()[1]))
+
+    step.cancel()
+    busy.kill()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(step, timeout=20)
+    await asyncio.to_thread(child.wait, timeout=10)
