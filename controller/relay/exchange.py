@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -38,12 +37,15 @@ from controller.relay.client import (
     request_head,
 )
 from controller.relay.request import InferenceRequest
+from controller.relay.stopwatch import Stopwatch
 
 logger = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # nginx's word for a client that closed the connection
 MAX_ERROR_BYTES = 64 * 1024
 TRY_ELSEWHERE = frozenset({502, 503})
+# Workers that took a request and broke off: one that kills engines must not reach all.
+MAX_BROKEN = 3
 BYTES_PER_TOKEN = 4  # of a prompt whose engine never said; a rough rule for English
 
 
@@ -53,28 +55,6 @@ class WorkerFailed(Exception):
     def __init__(self, error: SwitchyardError) -> None:
         super().__init__(error.message)
         self.error = error
-
-
-@dataclass(slots=True)
-class Stopwatch:
-    """`perf_counter` readings along the way; 0.0 for what has not come yet."""
-
-    arrived_at: float
-    sent_at: float = 0.0
-    answered_at: float = 0.0
-    """When the engine's first bytes came in."""
-    first_out_at: float = 0.0
-    """When they were ready to go on to the client."""
-
-    def overhead_seconds(self) -> float:
-        """What the gateway itself added up to the first byte."""
-        if not self.first_out_at:
-            return (self.sent_at or time.perf_counter()) - self.arrived_at
-        waited = self.answered_at - self.sent_at
-        return self.first_out_at - self.arrived_at - waited
-
-    def ttft_seconds(self) -> float | None:
-        return self.first_out_at - self.arrived_at if self.first_out_at else None
 
 
 class Exchange:
@@ -156,6 +136,7 @@ class Exchange:
     async def _try_workers(self) -> None:
         """Ask workers until one answers; one that is down costs a retry, no more."""
         failed: set[UUID] = set()
+        num_broken = 0
         failure: SwitchyardError | None = None
         while True:
             try:
@@ -168,7 +149,11 @@ class Exchange:
                 return await self._ask(worker)
             except WorkerFailed as exc:
                 failure = exc.error
-                logger.warning("worker %s failed: %s", worker.address, exc.__cause__)
+                reason = exc.__cause__ or exc
+                logger.warning("worker %s failed: %s", worker.address, reason)
+                num_broken += isinstance(reason, UpstreamBroken)
+            if num_broken == MAX_BROKEN:
+                raise failure
             self._let_go()
             self._read_anew()
             failed.add(worker.id)

@@ -56,6 +56,12 @@ def engine(running_engine):
     return running_engine
 
 
+@pytest.fixture(autouse=True)
+def ledger_waits(settings) -> None:
+    """Nothing is written before a test asks for it."""
+    settings.LEDGER_FLUSH_INTERVAL = timedelta(hours=1)
+
+
 @pytest.fixture
 async def gateway(transactional_db, engine):
     """A gateway whose one worker is the mock engine."""
@@ -100,7 +106,8 @@ def text_of(stream: bytes) -> str:
 
 
 async def ledger_row(gateway) -> LedgerEntry:
-    """The one row that the gateway has for what was asked."""
+    """The row of what was asked, which is settled exactly once."""
+    assert len(gateway.ledger) == 1
     await gateway.flush()
     return await LedgerEntry.objects.aget()
 
@@ -257,6 +264,29 @@ async def test_when_all_workers_fail_the_last_failure_is_told(transactional_db):
         assert (row.status, row.error_code) == (502, "upstream_error")
         assert row.ttft_seconds is None
         assert await is_idle(gateway)
+
+
+async def test_a_request_that_breaks_engines_is_not_given_to_all(transactional_db):
+    async with (
+        running_raw_engine(answering_once(b"")) as raw,
+        gateway_before(*(f"{raw.url}/{number}" for number in range(5))) as gateway,
+    ):
+        with pytest.raises(UpstreamFailed):
+            await gateway.open(CALLER, make_request())
+
+        assert raw.num_connections == 3
+        assert (await ledger_row(gateway)).status == 502
+        assert await is_idle(gateway)
+
+
+async def test_workers_that_refuse_connections_are_all_passed_over(
+    transactional_db, engine
+):
+    dead = [f"http://127.0.0.1:{free_port()}" for _ in range(5)]
+    async with gateway_before(*dead, engine.url, engine_key=KEY) as gateway:
+        assert await read_all(await gateway.open(CALLER, make_request()))
+
+        assert (await ledger_row(gateway)).num_retries == 5
 
 
 async def test_a_model_without_workers_is_refused_and_recorded(gateway):
@@ -450,8 +480,7 @@ async def test_slots_and_rows_balance_when_many_leave_at_odd_moments(gateway, en
 
     assert TimeoutError in {type(outcome) for outcome in outcomes}
     assert await is_idle(gateway)
-    await gateway.flush()
-    assert await LedgerEntry.objects.acount() == 80
+    assert len(gateway.ledger) == 80
     async with asyncio.timeout(5):
         while (totals := await asyncio.to_thread(engine.totals)).in_flight:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
