@@ -1,9 +1,10 @@
 """Where the product listens on this machine, and that nobody else does."""
 
 import contextlib
+import errno
 import fcntl
 import socket
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,10 @@ from controller.bootstrap import Addresses
 MODEL = "smollm2-135m-instruct"
 ENGINES = ("transformers", "vllm")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # names, not a bind
+REMEDIES = {
+    errno.EADDRINUSE: "PORT={} make run takes another port",
+    errno.EACCES: "ports below 1024 need root, PORT=8000 does not",
+}
 
 
 class CannotRun(Exception):
@@ -49,7 +54,21 @@ class Place:
 def add_address_arguments(parser: ArgumentParser) -> None:
     """`--host` and `--port`, by default HOST and PORT of the environment."""
     parser.add_argument("--host", default=env.text("HOST", "127.0.0.1"))
-    parser.add_argument("--port", type=int, default=env.integer("PORT", 8000, 1))
+    # As text, so that a bad PORT is refused like a bad --port: in one line.
+    parser.add_argument("--port", type=_port, default=env.text("PORT", "8000"))
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise ArgumentTypeError(f"{text!r} is not a port: write one of 1 to 65535")
+    return int(text)
+
+
+def engine(text: str) -> str:
+    """The name of an engine, for argparse."""
+    if text not in ENGINES:
+        raise ArgumentTypeError(f"{text!r} is not one of {', '.join(ENGINES)}")
+    return text
 
 
 @contextlib.contextmanager
@@ -84,7 +103,8 @@ def require_free_port(place: Place) -> None:
         try:
             probe.bind((place.host, place.port))
         except OSError as exc:
+            remedy = REMEDIES.get(exc.errno or 0, "set HOST to an address that is here")
             raise CannotRun(
-                f"Port {place.port} of {place.host} cannot be used ({exc.strerror}):"
-                f" PORT={place.port + 1} make run takes another."
+                f"Cannot listen on {place.host}:{place.port} ({exc.strerror}):"
+                f" {remedy.format(place.port + 1)}."
             ) from exc

@@ -30,11 +30,11 @@ def tasks() -> Service:
     return Service(
         "tasks",
         (
-            *(sys.executable, "-m", "celery", "-A", "config.celery", "worker"),
-            *("--pool", "threads", "--concurrency", "2", "--beat"),
+            *(sys.executable, "-m", "celery", "--quiet", "-A", "config.celery"),
+            *("worker", "--pool", "threads", "--concurrency", "2", "--beat"),
+            # At INFO, three lines about the heartbeat each 15 s would drown the rest.
+            *("--loglevel", env.text("LOG_LEVEL", "WARNING")),
         ),
-        # Three lines about the heartbeat every 15 s would drown the rest.
-        environment={"LOG_LEVEL": env.text("LOG_LEVEL", "WARNING")},
     )
 
 

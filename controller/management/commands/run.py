@@ -6,18 +6,21 @@ from argparse import ArgumentParser
 from io import TextIOWrapper
 from typing import Any
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
+from django.db import OperationalError, connections
 
 from config import env
 from controller import bootstrap
+from controller.bootstrap import Credentials
 from controller.standalone import console
 from controller.standalone.place import (
     ENGINES,
     CannotRun,
     Place,
     add_address_arguments,
+    engine,
     only_one,
 )
 from controller.standalone.run import run
@@ -29,9 +32,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_address_arguments(parser)
         parser.add_argument(
-            "--engine",
-            choices=ENGINES,
-            default=env.choice("ENGINE", "transformers", ENGINES),
+            "--engine", type=engine, default=env.text("ENGINE", ENGINES[0])
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,10 +42,23 @@ class Command(BaseCommand):
         place = Place(options["host"], options["port"], options["engine"])
         try:
             with only_one(place):
-                console.show(console.OURS, "preparing the database")
-                call_command("migrate", verbosity=0)
-                credentials = bootstrap.bootstrap(place.addresses)
-                connections.close_all()
+                credentials = prepare(place)
                 asyncio.run(run(place, credentials))
         except CannotRun as exc:
             raise CommandError(str(exc)) from exc
+
+
+def prepare(place: Place) -> Credentials | None:
+    """The database, migrated, and what `bootstrap` makes in it."""
+    console.show(console.OURS, "preparing the database")
+    try:
+        call_command("migrate", verbosity=0)
+        return bootstrap.bootstrap(place.addresses)
+    except (OperationalError, OSError) as exc:
+        reason = " ".join(str(exc).split())
+        raise CannotRun(
+            f"The data in {settings.VAR_DIR} cannot be prepared ({reason}): is the disk"
+            " full, the folder another user's, or the database of DATABASE_URL down?"
+        ) from exc
+    finally:
+        connections.close_all()

@@ -1,7 +1,12 @@
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from controller.standalone import console
@@ -24,6 +29,50 @@ def test_a_port_in_use_is_refused_with_the_way_out() -> None:
             only_one(Place("127.0.0.1", taken)),
         ):
             pass
+
+
+def test_a_host_that_is_elsewhere_is_refused_as_such() -> None:
+    with (
+        pytest.raises(CannotRun, match="set HOST"),
+        only_one(Place("192.0.2.1", free_port())),  # an address for documentation
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PORT", "http", "'http' is not a port"),
+        ("PORT", "70000", "'70000' is not a port"),
+        ("ENGINE", "sglang", "not one of transformers, vllm"),
+    ],
+)
+def test_a_bad_variable_is_named_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(CommandError, match=said):
+        call_command("run")
+
+
+def test_a_database_that_is_down_is_said_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "run", "--port", str(free_port())],
+        cwd=settings.BASE_DIR,
+        env={
+            **os.environ,
+            "VAR_DIR": str(tmp_path),
+            "DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/none",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "database of DATABASE_URL down" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_folder_is_used_by_one_at_a_time() -> None:
