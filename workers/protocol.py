@@ -41,6 +41,8 @@ class Task(StrEnum):
     EMBEDDINGS = "embeddings"
     SCORE = "score"
     RERANK = "rerank"
+    TOKENIZE = "tokenize"
+    """Text to tokens and back, without the model's weights."""
 
 
 class WorkerState(StrEnum):

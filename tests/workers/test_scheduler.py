@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from workers.transformers_engine import scheduler as scheduler_module
-from workers.transformers_engine.errors import GenerationFailed
+from workers.transformers_engine.errors import EngineFull, GenerationFailed
 from workers.transformers_engine.sampling import SamplingParameters
 from workers.transformers_engine.scheduler import Scheduler
 from workers.transformers_engine.sequence import Delta, Sequence, StopRules
@@ -26,6 +26,7 @@ class NumberTokenizer:
 @pytest.fixture(scope="module")
 def model() -> Any:
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # a model this small only waits for a second one
     config = LlamaConfig(
         vocab_size=96,
         hidden_size=32,
@@ -152,6 +153,7 @@ def test_a_cancelled_sequence_gets_nothing_after_the_step_it_is_in(
     other.tokens()
 
     assert len(client.deltas) == 1
+    scheduler.stop()  # after the step that retires the last sequence, too
     assert scheduler.num_running + scheduler.num_waiting == 0
     assert scheduler.cache_usage == 0
 
@@ -168,6 +170,15 @@ def test_more_than_fit_wait_in_line_and_are_served(scheduler: Scheduler) -> None
         client.tokens()
 
     assert max(most_running) <= 4
+
+
+def test_a_line_that_is_too_long_takes_no_more(model: Any) -> None:
+    not_started = Scheduler(model, max_concurrency=1, cache_tokens=1000)
+    for _ in range(16):
+        not_started.submit([Client([7]).sequence])
+
+    with pytest.raises(EngineFull, match="16 requests wait in line"):
+        not_started.submit([Client([7]).sequence])
 
 
 def test_no_more_begin_than_the_cache_can_hold(scheduler: Scheduler) -> None:

@@ -1,5 +1,6 @@
 """The engine's HTTP side: a plain ASGI application over one `Generator`."""
 
+import asyncio
 import logging
 import re
 import time
@@ -112,14 +113,15 @@ class Application:
     async def chat_completions(self, exchange: Exchange) -> Answer:
         request = decode_body(await exchange.body(), ChatRequest)
         self._check_model(request.model)
-        generation = self._generator.chat(request)
+        # In a thread: the tokens of a very long text take seconds to find.
+        generation = await asyncio.to_thread(self._generator.chat, request)
         answers = ChatAnswers(*self._envelope(exchange, "chatcmpl", request))
         return await self._respond(exchange, request, generation, answers)
 
     async def completions(self, exchange: Exchange) -> Answer:
         request = decode_body(await exchange.body(), CompletionRequest)
         self._check_model(request.model)
-        generation = self._generator.completion(request)
+        generation = await asyncio.to_thread(self._generator.completion, request)
         answers = CompletionAnswers(*self._envelope(exchange, "cmpl", request))
         return await self._respond(exchange, request, generation, answers)
 

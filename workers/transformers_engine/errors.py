@@ -17,6 +17,17 @@ class RequestRefused(Exception):
         self.status = status
 
 
+class EngineFull(RequestRefused):
+    """So many wait in line that one more would only wait in vain."""
+
+    def __init__(self, num_waiting: int) -> None:
+        super().__init__(
+            f"The engine is full: {num_waiting} requests wait in line. Try later.",
+            code="engine_full",
+            status=503,
+        )
+
+
 class GenerationFailed(Exception):
     """The engine could not finish a sequence, for a reason that is not the client's."""
 

@@ -148,9 +148,11 @@ class Exchange:
 def error_body(error: Exception) -> dict[str, Any]:
     """Return `error` in OpenAI's shape; of our own faults only that they happened."""
     param = code = None
-    kind, message = "server_error", "The engine failed on this request."
+    kind = "server_error"
+    message = "The engine failed on this request."
     if isinstance(error, RequestRefused):
-        kind, message = "invalid_request_error", str(error)
+        kind = "invalid_request_error" if error.status < 500 else "server_error"
+        message = str(error)
         param, code = error.param, error.code
     elif isinstance(error, GenerationFailed):
         message = str(error)

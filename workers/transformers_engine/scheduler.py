@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from workers.transformers_engine.batch import Batch, Prefill
-from workers.transformers_engine.errors import GenerationFailed
+from workers.transformers_engine.errors import EngineFull, GenerationFailed
 from workers.transformers_engine.sequence import Sequence
 
 logger = logging.getLogger(__name__)
 
 PREFILL_CHUNK_TOKENS = 512
+MAX_WAITING_PER_PLACE = 16
 
 
 class Scheduler:
@@ -48,8 +49,10 @@ class Scheduler:
         self._thread.join()
 
     def submit(self, sequences: SequenceOf[Sequence]) -> None:
-        """Put the answers wanted to one prompt in line."""
+        """Put the answers wanted to one prompt in line; raises EngineFull."""
         with self._changed:
+            if self.num_waiting >= MAX_WAITING_PER_PLACE * self.max_concurrency:
+                raise EngineFull(self.num_waiting)
             self._waiting.append(list(sequences))
             self._changed.notify()
 
