@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Substr
 from django.utils.timezone import now
 
@@ -51,13 +51,10 @@ class Progress:
 def write_drafts(drafts: dict[uuid.UUID, str]) -> dict[uuid.UUID, Wishes]:
     """Write the texts so far as one transaction; what is wished of each answer.
 
-    One query each and one for the wishes. An answer that is settled stays as it is,
+    Two queries. An answer that is settled stays as it is,
     and a row that is gone (its conversation deleted) is wished to stop.
     """
-    written_at = now()
-    for message_id, content in drafts.items():
-        row = Message.objects.streaming().filter(pk=message_id)
-        row.update(content=content, written_at=written_at)
+    _update_drafts(drafts)
     wishes = dict.fromkeys(drafts, Wishes(is_stop_requested=True, is_attended=False))
     rows = Message.objects.filter(pk__in=drafts)
     for pk, stop_at, attended_at in rows.values_list(
@@ -65,6 +62,24 @@ def write_drafts(drafts: dict[uuid.UUID, str]) -> dict[uuid.UUID, Wishes]:
     ):
         wishes[pk] = Wishes(stop_at is not None, is_attended(attended_at))
     return wishes
+
+
+def _update_drafts(drafts: dict[uuid.UUID, str]) -> None:
+    """One statement for all of them: the ORM's update takes ten times as long."""
+    table = connection.ops.quote_name(Message._meta.db_table)
+    fields = {field.name: field for field in Message._meta.concrete_fields}
+    key, written_at = fields["id"], fields["written_at"]
+    moment = written_at.get_db_prep_save(now(), connection)
+    rows = [
+        (content, moment, key.get_db_prep_save(message_id, connection), State.STREAMING)
+        for message_id, content in drafts.items()
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"UPDATE {table} SET content = %s, written_at = %s"  # noqa: S608
+            " WHERE id = %s AND state = %s",
+            rows,
+        )
 
 
 def is_attended(attended_at: datetime | None) -> bool:
@@ -90,13 +105,18 @@ def settle(message_id: uuid.UUID, content: str, ending: Ending) -> None:
 def read_progress(message_id: uuid.UUID, at: int) -> Progress:
     """The row's text from character `at` on; a row that is gone has ended.
 
-    Settles the answer first if its process has gone silent.
+    Settles the answer first if its process has gone silent; else nothing is written.
     """
-    row = Message.objects.filter(pk=message_id)
-    row.settle_interrupted()
-    found = row.annotate(rest=Substr("content", at + 1)).values_list("rest", "state")
-    text, state = found.first() or ("", State.INTERRUPTED)
-    return Progress(text, state == State.STREAMING)
+    rows = Message.objects.filter(pk=message_id)
+    progress = rows.annotate(rest=Substr("content", at + 1))
+    found = progress.values_list("rest", "state", "written_at").first()
+    if found is None:
+        return Progress("", is_streaming=False)
+    text, state, written_at = found
+    row = Message(state=state, written_at=written_at)
+    if row.is_silent:
+        rows.settle_interrupted()
+    return Progress(text, row.is_streaming and not row.is_silent)
 
 
 def attend(message_id: uuid.UUID) -> None:

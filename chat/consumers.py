@@ -18,7 +18,7 @@ from django.conf import settings
 
 from chat import conversations, notices, protocol
 from chat.conversations import Turn
-from chat.database import in_database
+from chat.database import in_database, writing
 from chat.errors import PromptTooLong, UnreadableMessage
 from chat.following import row_deltas
 from chat.generations import Delta, generations
@@ -95,16 +95,16 @@ class ChatConsumer(AsyncWebsocketConsumer):
         match message:
             case protocol.Send(model, text, conversation_id, ref):
                 begin = conversations.begin_turn
-                turn = await in_database(begin, user, conversation_id, model, text)
+                turn = await writing(begin, user, conversation_id, model, text)
                 await self._start(user, turn, ref)
             case protocol.Retry(message_id, model, ref):
                 retry = conversations.begin_retry
-                turn = await in_database(retry, user, message_id, model)
+                turn = await writing(retry, user, message_id, model)
                 await self._start(user, turn, ref)
             case protocol.Attach(conversation_id, after):
                 await self._show(user, conversation_id, after)
             case protocol.Stop(message_id):
-                await in_database(conversations.request_stop, user, message_id)
+                await writing(conversations.request_stop, user, message_id)
                 if generation := generations.find(message_id):
                     generation.stop()
             case protocol.Ping():

@@ -111,15 +111,19 @@ class OpenedConversation:
 
 
 def open_path(user: User, conversation_id: uuid.UUID) -> OpenedConversation:
-    """The user's conversation and its messages from root to leaf; three queries.
+    """The user's conversation and its messages from root to leaf; two queries.
 
-    Raises `ConversationNotFound`. Answers whose process died are settled first.
+    Raises `ConversationNotFound`. Answers whose process died are settled first; else
+    nothing is written.
     """
     conversation = Conversation.objects.of(user).filter(pk=conversation_id).first()
     if conversation is None:
         raise ConversationNotFound
-    conversation.messages.settle_interrupted()
-    return OpenedConversation(conversation, conversation.path())
+    path = conversation.path()
+    if any(message.is_silent for message in path):
+        conversation.messages.settle_interrupted()
+        path = conversation.path()
+    return OpenedConversation(conversation, path)
 
 
 def request_stop(user: User, message_id: uuid.UUID) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from time import monotonic
 
 from chat import answers
-from chat.database import in_database
+from chat.database import in_database, writing
 from chat.generations import Delta
 
 POLL_SECONDS = 0.25
@@ -24,7 +24,7 @@ async def row_deltas(message_id: uuid.UUID, at: int) -> AsyncGenerator[Delta, No
     while is_streaming:
         if monotonic() - attended_at >= ATTEND_SECONDS:
             attended_at = monotonic()
-            await in_database(answers.attend, message_id)
+            await writing(answers.attend, message_id)
         progress = await in_database(answers.read_progress, message_id, at)
         if progress.text:
             yield Delta(at, progress.text)

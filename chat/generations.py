@@ -21,7 +21,7 @@ from django.db import DatabaseError
 from chat import answers
 from chat.answers import Ending, Wishes
 from chat.conversations import Turn
-from chat.database import in_database
+from chat.database import writing
 from chat.models import Message
 from controller.errors import ShuttingDown, SwitchyardError
 from controller.gateway import gateway
@@ -189,7 +189,7 @@ class Generation:
         message_id = self.turn.message_id
         for attempt in range(SETTLE_ATTEMPTS):
             try:
-                await in_database(answers.settle, message_id, self.text, ending)
+                await writing(answers.settle, message_id, self.text, ending)
             except DatabaseError:
                 logger.exception("the end of answer %s is not written", message_id)
                 await asyncio.sleep(0.2 * 2**attempt)
@@ -262,7 +262,7 @@ class Generations:
         if not due:
             return
         drafts = {each.turn.message_id: each.take_draft() for each in due}
-        wishes = await in_database(answers.write_drafts, drafts)
+        wishes = await writing(answers.write_drafts, drafts)
         for generation in due:
             self._heed(generation, wishes[generation.turn.message_id])
 
@@ -291,7 +291,7 @@ generations = Generations()
 @contextlib.asynccontextmanager
 async def running_generations() -> AsyncIterator[Generations]:
     """A phase of a web process: settle what a dead one left, close what runs."""
-    await in_database(Message.objects.all().settle_interrupted)
+    await writing(Message.objects.all().settle_interrupted)
     try:
         yield generations
     finally:

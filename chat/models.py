@@ -143,12 +143,9 @@ class Message(models.Model):
             ),
         ]
         indexes = [
-            # few rows at any time: those that a process is writing
-            models.Index(
-                fields=["written_at"],
-                condition=Q(state="streaming"),
-                name="messages_streaming",
-            )
+            # the few that a process is writing; SQLite, which binds the state as a
+            # parameter, would not use a partial index
+            models.Index(fields=["state", "written_at"], name="messages_by_state")
         ]
 
     def __str__(self) -> str:
@@ -157,3 +154,9 @@ class Message(models.Model):
     @property
     def is_streaming(self) -> bool:
         return self.state == self.State.STREAMING
+
+    @property
+    def is_silent(self) -> bool:
+        """Streaming by its state, while its process has gone silent."""
+        silence = now() - self.written_at
+        return self.is_streaming and silence > settings.CHAT_INTERRUPTED_AFTER
