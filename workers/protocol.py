@@ -82,8 +82,9 @@ class ModelOffer(Struct, kw_only=True, frozen=True):
     aliases: list[ModelName] = []
     tasks: list[Task] = field(default_factory=lambda: [Task.CHAT, Task.COMPLETIONS])
     modalities: list[str] = field(default_factory=lambda: ["text"])
-    context_length: PositiveInt
-    """Prompt and completion together, in tokens, as the engine reports it."""
+    context_length: NonNegativeInt
+    """Prompt and completion together, in tokens, as the engine reports it; 0: it does
+    not say, as most hosted servers do not."""
     parent: str | None = None
     """The base model's name, for an adapter."""
     upstream_model: str | None = None
@@ -105,6 +106,10 @@ class JoinRequest(Struct, kw_only=True, frozen=True):
     """Set by a worker that was here before; the bearer is then its own credential."""
     address: Annotated[str, Meta(max_length=500)]
     """`http://host:port` or `https://...`, as the controller reaches the engine."""
+    base_path: Annotated[str, Meta(max_length=200)] = "/v1"
+    """Where the engine's API begins: `/api/v1` where it lies below a prefix."""
+    shares_address: bool = False
+    """It stands for an upstream that others may register too, with keys of theirs."""
     engine: Annotated[str, Meta(max_length=50)]
     engine_version: Annotated[str, Meta(max_length=50)] = ""
     start_id: Annotated[str, Meta(max_length=64)]

@@ -220,7 +220,11 @@ class UpstreamWatch:
 
     def _client(self, key: str) -> UpstreamClient:
         return UpstreamClient(
-            self._session, self.address, self.base_path, key, self.endpoint.extra_headers
+            self._session,
+            self.address,
+            self.base_path,
+            key,
+            self.endpoint.extra_headers,
         )
 
     async def _offers(

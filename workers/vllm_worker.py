@@ -132,6 +132,8 @@ def _cpu_variables(
     library = python.absolute().parent.parent / "lib" / "libiomp5.so"
     if library.exists() and "libiomp" not in environment.get("LD_PRELOAD", ""):
         variables["LD_PRELOAD"] = _joined(library, environment.get("LD_PRELOAD"))
+        # Its threads else spin for 200 ms after each step, on cores that others want.
+        variables["KMP_BLOCKTIME"] = "0"
     return variables
 
 

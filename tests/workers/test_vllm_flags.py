@@ -58,6 +58,7 @@ def test_a_cpu_gets_the_settings_that_are_fast_there(tmp_path: Path) -> None:
     environment = made.command.environment
     assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "0,2"
     assert environment["LD_PRELOAD"].endswith("lib/libiomp5.so")
+    assert environment["KMP_BLOCKTIME"] == "0"
     assert int(environment["VLLM_CPU_KVCACHE_SPACE"]) >= 1
 
 
