@@ -102,6 +102,16 @@ async def resolve(address: str, allowed: Sequence[Network]) -> ResolvedAddress:
     return ResolvedAddress(parts.scheme, host, port, str(chosen))
 
 
+def path_on_engine(base_path: str, path: str) -> str:
+    """Where an engine whose API begins at `base_path` has what others have at `path`.
+
+    `/v1/chat/completions` lies below the base path, `/tokenize` beside it.
+    """
+    if path.startswith("/v1/"):
+        return base_path + path.removeprefix("/v1")
+    return base_path.removesuffix("/v1") + path
+
+
 def _refuse(address: str, problem: str) -> NoReturn:
     raise WorkerRefused(
         RefusalCode.BAD_REQUEST,

@@ -18,7 +18,7 @@ from django.conf import settings
 from multidict import CIMultiDict
 from yarl import URL
 
-from controller.fleet.addresses import ResolvedAddress
+from controller.fleet.addresses import ResolvedAddress, path_on_engine
 from controller.fleet.errors import WorkerRefused
 from workers.protocol import INFERENCE_PATHS, RefusalCode
 
@@ -36,12 +36,15 @@ class _ListedModel(msgspec.Struct):
 
 
 class _Listing(msgspec.Struct):
+    """What OpenAI's API answers; some hosted servers leave out all but the list."""
+
     data: list[_ListedModel]
 
 
 async def challenge(
     resolved: ResolvedAddress,
     *,
+    base_path: str,
     engine_key: str,
     names: Sequence[str],
     extra_headers: Mapping[str, str],
@@ -56,7 +59,10 @@ async def challenge(
     and never a byte of what was answered.
     """
     try:
-        async with asyncio.timeout(timeout), _Engine.reached(resolved) as engine:
+        async with (
+            asyncio.timeout(timeout),
+            _Engine.reached(resolved, base_path) as engine,
+        ):
             if not keyless:
                 await engine.expect_shut()
             await engine.expect_models(names, engine_key, extra_headers)
@@ -72,14 +78,20 @@ class _Engine:
     """Calls to the claimed address, and what each status means."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, resolved: ResolvedAddress
+        self,
+        session: aiohttp.ClientSession,
+        resolved: ResolvedAddress,
+        base_path: str,
     ) -> None:
         self._session = session
         self._resolved = resolved
+        self._base_path = base_path
 
     @classmethod
     @asynccontextmanager
-    async def reached(cls, resolved: ResolvedAddress) -> AsyncIterator["_Engine"]:
+    async def reached(
+        cls, resolved: ResolvedAddress, base_path: str
+    ) -> AsyncIterator["_Engine"]:
         """An engine with a session of its own: no cookie or proxy comes into it."""
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=_trust(resolved)),
@@ -89,7 +101,7 @@ class _Engine:
             auto_decompress=False,
             headers={"Host": resolved.host_header, "Accept-Encoding": "identity"},
         ) as session:
-            yield cls(session, resolved)
+            yield cls(session, resolved, base_path)
 
     async def expect_shut(self) -> None:
         """Raise unless every inference path and the list of models refuse."""
@@ -158,6 +170,7 @@ class _Engine:
     ) -> tuple[int, bytes]:
         """(status, body); the body is read only for a 200 to a call with headers."""
         resolved = self._resolved
+        path = path_on_engine(self._base_path, path)
         # The URL names the checked IP, so no resolver and no second address comes in.
         url = URL.build(
             scheme=resolved.scheme, host=resolved.ip, port=resolved.port, path=path
@@ -199,13 +212,14 @@ class _Engine:
 
     def _listed(self, body: bytes) -> set[str]:
         try:
-            listing = msgspec.json.decode(body, type=_Listing)
+            listing = msgspec.json.decode(body, type=_Listing | list[_ListedModel])
         except (msgspec.DecodeError, RecursionError) as exc:
             raise self._refusal(
                 RefusalCode.ENGINE_SERVES_OTHER,
                 f"answers GET {MODELS_PATH} with something else than a list of models",
             ) from exc
-        return {model.id for model in listing.data}
+        listed = listing.data if isinstance(listing, _Listing) else listing
+        return {model.id for model in listed}
 
     def _refusal(self, code: RefusalCode, problem: str) -> WorkerRefused:
         return WorkerRefused(code, f"The engine at {self._resolved.url} {problem}.")

@@ -15,6 +15,9 @@ MAX_NAME = 200
 # RFC 9110, 5.6.2 and 5.5; the relay and the challenge send these headers on.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}", re.ASCII)
+# As an address's path is read in one way only: no dots to climb by, no escapes.
+_BASE_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*){1,20}", re.ASCII)
+MAX_BASE_PATH = 200
 # They frame or route the request, which is the relay's own business.
 _RELAY_HEADERS = frozenset(
     {
@@ -58,6 +61,9 @@ def check_protocol(version: int) -> None:
 
 def _problem(join: JoinRequest) -> str:
     """What is wrong with the request, in words; empty if nothing is."""
+    path = join.base_path
+    if len(path) > MAX_BASE_PATH or not _BASE_PATH.fullmatch(path):
+        return f"base_path {path[:MAX_BASE_PATH]!r} is not of the form /v1 or /api/v1."
     if not _HEADER_VALUE.fullmatch(join.engine_key):
         return "engine_key holds characters that a header cannot carry."
     for name, value in join.extra_headers.items():

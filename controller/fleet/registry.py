@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from channels.db import database_sync_to_async
+from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.db import transaction
 from django.utils.timezone import now
@@ -43,6 +44,7 @@ async def register(join: JoinRequest, bearer: str) -> Registration:
     permit.check_network(resolved.ip)
     await challenge(
         resolved,
+        base_path=join.base_path,
         engine_key=join.engine_key,
         names=[offer.upstream_model or offer.name for offer in join.models],
         extra_headers=join.extra_headers,
@@ -80,7 +82,7 @@ def _admit(
             )
         else:
             worker = _still_registered(permit.worker)
-        _claim_address(worker, resolved)
+        _claim_address(worker, join, resolved)
         _describe(worker, join, resolved)
         worker.save()
         place(worker, join)
@@ -110,24 +112,47 @@ def _still_registered(known: Worker) -> Worker:
     return worker
 
 
-def _claim_address(worker: Worker, resolved: ResolvedAddress) -> None:
-    """Free the address of a silent predecessor; a live one keeps it."""
+def _claim_address(
+    worker: Worker, join: JoinRequest, resolved: ResolvedAddress
+) -> None:
+    """Free the address of a silent predecessor; a live one keeps it.
+
+    A shared address has one predecessor at most: the worker with the same key for the
+    same API there, and the same models.
+    """
     holders = Worker.objects.registered().filter(address=resolved.url)
-    holder = holders.exclude(pk=worker.pk).first()
-    if holder is None:
-        return
-    if holder.is_live:
-        raise WorkerRefused(
-            RefusalCode.ADDRESS_TAKEN,
-            f"Another worker is registered at {resolved.url}, last heard"
-            f" {holder.silence.total_seconds():.0f} s ago. It is replaced once it has"
-            f" been silent for {settings.HEARTBEAT_EXPIRY.total_seconds():g} s.",
-        )
-    holders.filter(pk=holder.pk).update(left_at=now())
+    for holder in holders.exclude(pk=worker.pk):
+        is_another = holder.shares_address and join.shares_address
+        if is_another and not _is_same_upstream(holder, join):
+            continue
+        if holder.is_live:
+            raise WorkerRefused(
+                RefusalCode.ADDRESS_TAKEN,
+                f"Another worker is registered at {resolved.url}, last heard"
+                f" {holder.silence.total_seconds():.0f} s ago. It is replaced once it"
+                " has been silent for"
+                f" {settings.HEARTBEAT_EXPIRY.total_seconds():g} s.",
+            )
+        holders.filter(pk=holder.pk).update(left_at=now())
+
+
+def _is_same_upstream(holder: Worker, join: JoinRequest) -> bool:
+    """Whether the join would double what a registered worker offers already."""
+    if holder.base_path != join.base_path or holder.extra_body != join.extra_body:
+        return False
+    offered = {offer.name for offer in join.models}
+    if offered != set(holder.served_models.values_list("name", flat=True)):
+        return False
+    try:
+        return holder.engine_key == join.engine_key
+    except InvalidToken:  # written with lost FIELD_KEYS: of no use to anybody
+        return True
 
 
 def _describe(worker: Worker, join: JoinRequest, resolved: ResolvedAddress) -> None:
     worker.address = resolved.url
+    worker.base_path = join.base_path
+    worker.shares_address = join.shares_address
     worker.resolved_ip = resolved.ip
     worker.engine_key = join.engine_key
     worker.engine = join.engine

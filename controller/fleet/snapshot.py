@@ -33,6 +33,7 @@ class WorkerView:
 
     id: UUID
     address: str
+    base_path: str
     target: Target
     engine: str
     engine_key: str = field(repr=False)
@@ -138,6 +139,7 @@ def _worker_view(worker: Worker, placements: dict[str, PlacementView]) -> Worker
     return WorkerView(
         id=worker.id,
         address=worker.address,
+        base_path=worker.base_path,
         target=_target(worker),
         engine=worker.engine,
         engine_key=worker.engine_key,

@@ -150,6 +150,10 @@ class Worker(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     address = models.CharField(max_length=500)
+    # Where its API begins: `/v1`, or below a prefix for some hosted ones.
+    base_path = models.CharField(max_length=200, default="/v1", db_default="/v1")
+    # An upstream of somebody else's, registered once for each key or set of models.
+    shares_address = models.BooleanField(default=False, db_default=False)
     # The relay connects here: a name is resolved once, at the join.
     resolved_ip = models.GenericIPAddressField(unpack_ipv4=True)
     credential_digest = models.CharField(max_length=64, unique=True, editable=False)
@@ -204,8 +208,8 @@ class Worker(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["address"],
-                condition=Q(left_at=None),
-                name="one_registered_worker_per_address",
+                condition=Q(left_at=None, shares_address=False),
+                name="one_registered_engine_per_address",
             ),
             models.CheckConstraint(condition=Q(weight__gt=0), name="weight_positive"),
         ]
