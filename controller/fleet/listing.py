@@ -21,6 +21,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
     return {
         "id": worker.id,
         "address": worker.address,
+        "base_path": worker.base_path,
         "resolved_ip": worker.resolved_ip,
         "engine": worker.engine,
         "engine_version": worker.engine_version,
