@@ -274,6 +274,8 @@ UPSTREAM_IDLE_TIMEOUT = env.seconds("UPSTREAM_IDLE_TIMEOUT", default=120)
 MAX_CHOICES = env.integer("MAX_CHOICES", default=16, minimum=1)
 MAX_TOP_LOGPROBS = env.integer("MAX_TOP_LOGPROBS", default=20)
 MAX_STOP_STRINGS = env.integer("MAX_STOP_STRINGS", default=16)
+MAX_INPUTS = env.integer("MAX_INPUTS", default=2048, minimum=1)
+MAX_TOKENIZE_LENGTH = env.integer("MAX_TOKENIZE_LENGTH", 1_000_000, minimum=1)
 # `serve --open`: a caller without a right key is this one limited guest.
 OPEN_TO_GUESTS = env.boolean("OPEN_TO_GUESTS", default=False)
 GUEST_MAX_CONCURRENT = env.integer("GUEST_MAX_CONCURRENT", default=8, minimum=1)

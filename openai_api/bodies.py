@@ -8,8 +8,8 @@ newer engine would make of an unknown field is not ours to guess.
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 from django.conf import settings
@@ -19,6 +19,8 @@ from controller.errors import InvalidRequest, PermissionRefused
 
 Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 Count = Annotated[int, Meta(ge=1)]
+# A text, one as token ids, or several of either; types cannot say "of one kind".
+Prompt = str | Annotated[list[str | int | list[int]], Meta(min_length=1)]
 
 
 class StreamOptions(Struct):
@@ -30,52 +32,37 @@ class Message(Struct):
     content: str | list[dict[str, Any]] | None = None
 
 
-class GenerationBody(Struct):
-    """What chat and completions share."""
+# (field, what is asked of it, this server's limit)
+Ceiling = tuple[str, int, int]
+
+
+class RequestBody(Struct):
+    """What every body has, and how it is checked beyond its types."""
+
+    passed: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are the engine's to check."""
 
     model: Annotated[str, Meta(min_length=1, max_length=200)]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Count | None = None
-    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] | None = None
-    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
-    n: Count | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     user: str | None = None
-    top_k: int | None = None
-    min_p: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0.0)] | None = None
-    min_tokens: Annotated[int, Meta(ge=0)] | None = None
-    ignore_eos: bool | None = None
+
+    @property
+    def wants_stream(self) -> bool:
+        return False
+
+    @property
+    def wants_usage(self) -> bool:
+        """Of a stream: to see its usage event."""
+        return False
+
+    def ceilings(self) -> Iterable[Ceiling]:
+        """Everything that has a limit."""
+        return ()
+
+    def check(self) -> None:
+        """Raise `InvalidRequest` for what types and limits cannot say."""
 
 
-class ChatBody(GenerationBody, kw_only=True):
-    messages: Annotated[list[Message], Meta(min_length=1)]
-    max_completion_tokens: Count | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0)] | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
-
-
-class CompletionBody(GenerationBody, kw_only=True):
-    # Texts, one text as token ids, or several: of one kind, which the engine checks.
-    prompt: str | list[str | int | list[int]]
-    best_of: Count | None = None
-    echo: bool | None = None
-    logprobs: Annotated[int, Meta(ge=0)] | None = None
-    suffix: str | None = None
-
-
-Body = TypeVar("Body", bound=GenerationBody)
-
-# The engine's to check: they change the prompt or the sampling of this request alone.
+# They change the prompt or the sampling of this request alone.
 PASSED = frozenset(
     {
         "add_generation_prompt",
@@ -96,6 +83,86 @@ PASSED = frozenset(
         "truncate_prompt_tokens",
     }
 )
+
+
+class GenerationBody(RequestBody):
+    """What chat and completions share."""
+
+    passed: ClassVar[frozenset[str]] = PASSED
+
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Count | None = None
+    temperature: Annotated[float, Meta(ge=0.0, le=2.0)] | None = None
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    n: Count | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    top_k: int | None = None
+    min_p: Annotated[float, Meta(ge=0.0, le=1.0)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0.0)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0)] | None = None
+    ignore_eos: bool | None = None
+
+    @property
+    def wants_stream(self) -> bool:
+        return bool(self.stream)
+
+    @property
+    def wants_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def ceilings(self) -> Iterable[Ceiling]:
+        stops = len(self.stop) if isinstance(self.stop, list) else 0
+        return (
+            ("n", self.n or 1, settings.MAX_CHOICES),
+            ("stop", stops, settings.MAX_STOP_STRINGS),
+        )
+
+
+class ChatBody(GenerationBody, kw_only=True):
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+
+    def ceilings(self) -> Iterable[Ceiling]:
+        return (
+            *super().ceilings(),
+            ("top_logprobs", self.top_logprobs or 0, settings.MAX_TOP_LOGPROBS),
+        )
+
+    def check(self) -> None:
+        refuse_remote_media(self.messages)
+
+
+class CompletionBody(GenerationBody, kw_only=True):
+    prompt: Prompt
+    best_of: Count | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0)] | None = None
+    suffix: str | None = None
+
+    def ceilings(self) -> Iterable[Ceiling]:
+        return (
+            *super().ceilings(),
+            ("best_of", self.best_of or 1, settings.MAX_CHOICES),
+            ("logprobs", self.logprobs or 0, settings.MAX_TOP_LOGPROBS),
+        )
+
+    def check(self) -> None:
+        refuse_mixed("prompt", self.prompt)
+
+
+Body = TypeVar("Body", bound=RequestBody)
+
 # They steer OpenAI's own storage, billing or routing; clients send them by habit.
 IGNORED = frozenset(
     {
@@ -145,19 +212,18 @@ def decode(
     names = known_names(kind)
     body: dict[str, Any] = {}
     for name, value in given.items():
-        if name in names or name in PASSED:
+        if name in names or name in kind.passed:
             if value is not None and name not in IGNORED:
                 body[name] = value
         elif name not in IGNORED:
-            _refuse_unknown(name, names, scopes)
+            _refuse_unknown(name, names | kind.passed, scopes)
             body[name] = value
     try:
         checked = msgspec.convert(given, kind)
     except msgspec.ValidationError as exc:
         raise _named(exc) from exc
     _check_ceilings(checked)
-    if isinstance(checked, ChatBody):
-        _refuse_remote_media(checked.messages)
+    checked.check()
     return checked, body
 
 
@@ -203,7 +269,7 @@ PAIRS = json.JSONDecoder(object_pairs_hook=_refuse_twice)
 def _refuse_unknown(name: str, names: frozenset[str], scopes: frozenset[str]) -> None:
     """Raise unless `name` is an engine control, or anything, of a caller who may."""
     folded = name.lower()
-    if folded != name and folded in names | PASSED | IGNORED | ENGINE_CONTROLS:
+    if folded != name and folded in names | IGNORED | ENGINE_CONTROLS:
         raise InvalidRequest(
             f"Unknown field `{name[:100]}`: names are case-sensitive, write"
             f" `{folded}`.",
@@ -242,7 +308,17 @@ def _named(exc: msgspec.ValidationError) -> InvalidRequest:
     )
 
 
-def _refuse_remote_media(messages: list[Message]) -> None:
+def refuse_mixed(name: str, given: str | list[str | int | list[int]]) -> None:
+    """Raise for a list of more than one kind of things."""
+    if isinstance(given, list) and len(set(map(type, given))) > 1:
+        raise InvalidRequest(
+            f"Invalid value for '{name}': send texts, or token ids, or lists of token"
+            " ids, and not one beside another.",
+            param=name,
+        )
+
+
+def refuse_remote_media(messages: list[Message]) -> None:
     """Raise for an address in a media part: the engine would fetch it, and from where
     it stands the inside of our network can be reached."""
     for at, message in enumerate(messages):
@@ -271,22 +347,11 @@ def _texts_of(value: Any) -> Iterator[str]:
                 yield from _texts_of(item)
 
 
-def _check_ceilings(body: GenerationBody) -> None:
-    stops = len(body.stop) if isinstance(body.stop, list) else 0
-    best_of = getattr(body, "best_of", None) or 1
-    # A completion's `logprobs` is a number, a chat's is a switch beside `top_logprobs`.
-    top_logprobs = getattr(body, "top_logprobs", None) or 0
-    logprobs = int(getattr(body, "logprobs", None) or 0)
-    for name, value, ceiling in (
-        ("n", body.n or 1, settings.MAX_CHOICES),
-        ("best_of", best_of, settings.MAX_CHOICES),
-        ("stop", stops, settings.MAX_STOP_STRINGS),
-        ("top_logprobs", top_logprobs, settings.MAX_TOP_LOGPROBS),
-        ("logprobs", logprobs, settings.MAX_TOP_LOGPROBS),
-    ):
-        if value > ceiling:
+def _check_ceilings(body: RequestBody) -> None:
+    for name, asked, ceiling in body.ceilings():
+        if asked > ceiling:
             raise InvalidRequest(
-                f"Invalid value for '{name}': {value} is above this server's limit of"
+                f"Invalid value for '{name}': {asked} is above this server's limit of"
                 f" {ceiling}.",
                 param=name,
             )

@@ -8,6 +8,11 @@ app_name = "openai_api"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("chat/completions", views.ChatCompletions.as_view()),
     path("completions", views.Completions.as_view()),
+    path("embeddings", views.Embeddings.as_view()),
+    path("rerank", views.Rerank.as_view()),
+    path("score", views.Score.as_view()),
+    path("tokenize", views.Tokenize.as_view()),
+    path("detokenize", views.Detokenize.as_view()),
     path("models", views.Models.as_view()),
     # A model's name may hold slashes, as hubs' names do.
     path("models/<path:name>", views.Model.as_view()),

@@ -12,7 +12,7 @@ from controller.gateway import gateway
 from controller.lean import LeanAPIView, LeanRequest, PumpedResponse
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
-from openai_api import bodies
+from openai_api import bodies, pooling, tokenization
 from openai_api.authentication import authenticate
 from workers.protocol import Task
 
@@ -26,26 +26,27 @@ class OpenAIView(LeanAPIView):
         request.caller = await authenticate(request)
 
 
-class GenerationView(OpenAIView):
+class RelayView(OpenAIView):
     """Relays one checked request to a worker of the model that it names."""
 
     task: ClassVar[Task]
     endpoint: ClassVar[str]
-    body_type: ClassVar[type[bodies.GenerationBody]]
+    engine_path: ClassVar[str] = ""
+    body_type: ClassVar[type[bodies.RequestBody]]
 
     async def post(self, request: LeanRequest) -> HttpResponseBase:
         raw = await request.read_body()
         checked, body = bodies.decode(raw, self.body_type, request.caller.scopes)
-        options = checked.stream_options
         exchange = await gateway().open(
             request.caller,
             InferenceRequest(
                 endpoint=self.endpoint,
+                engine_path=self.engine_path,
                 task=self.task,
                 model=checked.model,
                 body=body,
-                stream=bool(checked.stream),
-                show_usage=bool(options and options.include_usage),
+                stream=checked.wants_stream,
+                show_usage=checked.wants_usage,
                 request_id=request.request_id,
                 client_request_id=client_request_id(request),
                 arrived_at=request.arrived_at,
@@ -54,16 +55,49 @@ class GenerationView(OpenAIView):
         return await answer(exchange)
 
 
-class ChatCompletions(GenerationView):
+class ChatCompletions(RelayView):
     task = Task.CHAT
     endpoint = "/v1/chat/completions"
     body_type = bodies.ChatBody
 
 
-class Completions(GenerationView):
+class Completions(RelayView):
     task = Task.COMPLETIONS
     endpoint = "/v1/completions"
     body_type = bodies.CompletionBody
+
+
+class Embeddings(RelayView):
+    task = Task.EMBEDDINGS
+    endpoint = "/v1/embeddings"
+    body_type = pooling.EmbeddingsBody
+
+
+class Rerank(RelayView):
+    task = Task.RERANK
+    endpoint = "/v1/rerank"
+    body_type = pooling.RerankBody
+
+
+class Score(RelayView):
+    task = Task.SCORE
+    endpoint = "/v1/score"
+    engine_path = "/score"  # vLLM warns in its log at each use of the other
+    body_type = pooling.ScoreBody
+
+
+class Tokenize(RelayView):
+    task = Task.TOKENIZE
+    endpoint = "/v1/tokenize"
+    engine_path = "/tokenize"
+    body_type = tokenization.TokenizeBody
+
+
+class Detokenize(RelayView):
+    task = Task.TOKENIZE
+    endpoint = "/v1/detokenize"
+    engine_path = "/detokenize"
+    body_type = tokenization.DetokenizeBody
 
 
 class Models(OpenAIView):

@@ -8,6 +8,7 @@ All control calls are JSON over HTTP under `/controller/`:
 | the same, with `worker_id` | worker credential | `JoinRequest` | 200 `JoinAnswer` |
 | `POST .../{id}/heartbeat/` | worker credential | `Heartbeat` | `HeartbeatAnswer` |
 | `DELETE .../{id}/` | worker credential | none | 204 |
+| `POST /controller/check/` | join token, not spent | `CheckRequest` | `CheckAnswer` |
 
 A refusal is a 4xx whose body is `Refusal`; its `error.code` is one of `RefusalCode`.
 A worker that is answered 401 or 404 to a heartbeat forgets nothing: it joins again,
@@ -169,6 +170,34 @@ class HeartbeatAnswer(Struct, kw_only=True, frozen=True):
     """Finish what is in flight and take no more; the worker stays registered."""
     stop: bool = False
     """Drain, then end the process."""
+
+
+class CheckRequest(Struct, kw_only=True, frozen=True):
+    """What `workers.check` wants to know before a worker joins; nothing is stored."""
+
+    protocol: int = PROTOCOL_VERSION
+    address: Annotated[str, Meta(max_length=500)] = ""
+    """The worker's, as for a join; empty: look at the join token alone."""
+    base_path: Annotated[str, Meta(max_length=200)] = "/v1"
+    engine_key: Annotated[str, Meta(max_length=500)] = ""
+    """Empty: what the key would open is not looked at."""
+
+
+class CheckStep(Struct, kw_only=True, frozen=True):
+    """One thing that a join would fail or pass by, as the controller sees it."""
+
+    name: str
+    is_well: bool
+    message: str
+    code: str = ""
+    """One of `RefusalCode` where it is not well."""
+
+
+class CheckAnswer(Struct, kw_only=True, frozen=True):
+    """The steps in their order; the first that is not well is the last."""
+
+    steps: list[CheckStep]
+    protocol: int = PROTOCOL_VERSION
 
 
 class RefusalReason(Struct, kw_only=True, frozen=True):

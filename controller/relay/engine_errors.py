@@ -16,6 +16,7 @@ from controller.errors import (
     SwitchyardError,
     UpstreamFailed,
 )
+from workers.protocol import Task
 
 
 class EngineError(msgspec.Struct):
@@ -36,17 +37,25 @@ class EngineErrorBody(msgspec.Struct):
 # context length (2048)."; both numbers stand in the sentence, whatever its form.
 CONTEXT_LENGTH = re.compile(r"maximum context length\D{1,8}\d+", re.IGNORECASE)
 CODE = re.compile(r"[a-z0-9_.-]{1,50}", re.IGNORECASE)
+# Where the text stands that can be too long; of scoring it may be either side.
+PROMPT_FIELDS = {
+    Task.CHAT: "messages",
+    Task.COMPLETIONS: "prompt",
+    Task.EMBEDDINGS: "input",
+}
 MAX_SHOWN = 500  # characters of an engine's text about a client's own mistake
 
 
-def translate(engine: str, status: int, body: bytes) -> SwitchyardError:
-    """The error to answer with, for an engine's answer of 4xx or 5xx.
+def translate(
+    engine: str, status: int, body: bytes, task: Task = Task.CHAT
+) -> SwitchyardError:
+    """The error to answer with, for an engine's answer of 4xx or 5xx to such a task.
 
     `engine` tells whose table applies: today all of ours speak one dialect.
     """
     reported = _reported(body)
     if status in {400, 413, 422} and reported is not None:
-        return _clients_mistake(reported)
+        return _clients_mistake(reported, task)
     if status in {429, 503}:
         return NoWorkerAvailable(
             "The worker that was chosen takes no more requests now.", retry_after=2
@@ -68,11 +77,11 @@ def _reported(body: bytes) -> EngineError | None:
         return None
 
 
-def _clients_mistake(reported: EngineError) -> SwitchyardError:
+def _clients_mistake(reported: EngineError, task: Task) -> SwitchyardError:
     message = reported.message[:MAX_SHOWN]
     too_long = reported.code == ContextLengthExceeded.code
     if too_long or CONTEXT_LENGTH.search(message):
-        return ContextLengthExceeded(message, param="messages")
+        return ContextLengthExceeded(message, param=PROMPT_FIELDS.get(task))
     code = reported.code if isinstance(reported.code, str) else ""
     return InvalidRequest(
         message or "The engine behind this model refused the request.",

@@ -22,6 +22,7 @@ from controller.errors import (
     UpstreamTimedOut,
     error_event,
 )
+from controller.fleet.addresses import path_on_engine
 from controller.fleet.live import Fleet
 from controller.fleet.snapshot import ModelView, WorkerView
 from controller.identity.caller import Caller
@@ -38,6 +39,7 @@ from controller.relay.client import (
 )
 from controller.relay.request import InferenceRequest
 from controller.relay.stopwatch import Stopwatch
+from workers.protocol import Task
 
 logger = logging.getLogger(__name__)
 
@@ -196,9 +198,9 @@ class Exchange:
         }
         if worker.engine_key:
             headers["authorization"] = f"Bearer {worker.engine_key}"
-        head = request_head(
-            worker.target, "POST", self.request.endpoint, headers, len(body)
-        )
+        asked = self.request.engine_path or self.request.endpoint
+        path = path_on_engine(worker.base_path, asked)
+        head = request_head(worker.target, "POST", path, headers, len(body))
         self._watch.sent_at = time.perf_counter()
         self._connection = await self._client.send(worker.target, head, body)
         self._watch.answered_at = self._connection.received_at
@@ -221,7 +223,8 @@ class Exchange:
         body = await self._read_whole(connection, MAX_ERROR_BYTES)
         status = connection.status
         logger.debug("worker %s answered %d: %r", worker.address, status, body[:2000])
-        error = engine_errors.translate(worker.engine, status, body)
+        task = self.request.task
+        error = engine_errors.translate(worker.engine, status, body, task)
         if status in TRY_ELSEWHERE:
             raise WorkerFailed(error)
         raise error
@@ -336,7 +339,8 @@ class Exchange:
     def record(self) -> FinishedRequest:
         """The ledger's row of this exchange, as it stands now."""
         caller, request, usage = self.caller, self.request, self._reader.usage
-        is_estimated = usage is None and bool(self._watch.first_out_at)
+        is_counted = request.task is not Task.TOKENIZE  # no model reads its tokens
+        is_estimated = usage is None and is_counted and bool(self._watch.first_out_at)
         if is_estimated:
             # Cut before the engine gave its count: about a token an event.
             usage = Usage(

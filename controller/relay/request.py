@@ -18,11 +18,13 @@ class InferenceRequest:
     """What to ask of which model. `body` is the relay's to change and re-encode."""
 
     endpoint: str
-    """The engine's path, such as `/v1/chat/completions`."""
+    """The path that clients know, such as `/v1/chat/completions`."""
     task: Task
     model: str
     """The name that the client asked for: a served model's or an alias."""
     body: dict[str, Any]
+    engine_path: str = ""
+    """Where engines have it, if not there too."""
     stream: bool = False
     show_usage: bool = False
     """The client of a stream asked to see the usage event."""

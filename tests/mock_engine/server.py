@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from tests.mock_engine import answers
+from tests.mock_engine import answers, pooling
 from tests.mock_engine.behaviour import Behaviour, MockEngineConfig
 from tests.mock_engine.records import Journal, Record
 from workers.protocol import INFERENCE_PATHS
 
 _GENERATING = {b"/v1/chat/completions": True, b"/v1/completions": False}
-_ECHOING = frozenset(path.encode() for path in INFERENCE_PATHS) - set(_GENERATING)
+_TOKENIZING = frozenset({b"/tokenize", b"/detokenize"})
+_INFERRING = frozenset(path.encode() for path in INFERENCE_PATHS)
 
 
 class _StreamOptions(Struct):
@@ -56,6 +57,7 @@ class _Body(Struct):
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_pooling = msgspec.json.Decoder(pooling.Body).decode
 
 
 class RefusedError(Exception):
@@ -87,6 +89,7 @@ class MockEngineServer:
     def __init__(self, config: MockEngineConfig) -> None:
         self.config = config
         self.journal = Journal(config.keep_requests)
+        self.vocabulary = pooling.Vocabulary()
         self.authorization = f"Bearer {config.key}".encode()
         self.open_paths = frozenset(
             {b"/health"} | {path.encode() for path in config.open_paths}
@@ -100,12 +103,10 @@ class MockEngineServer:
             raise RefusedError(302, b"{}")
         if path not in self.open_paths and not self.has_key(record):
             raise RefusedError(401, answers.UNAUTHORIZED)
-        if path in _GENERATING or path in _ECHOING:
+        if path in _INFERRING:
             if record.method != b"POST":
                 raise RefusedError(405, answers.error_body("Method Not Allowed", 405))
-            if path in _ECHOING:
-                return self.json_reply({"object": "mock", "path": path.decode()})
-            return self._generate(record, is_chat=_GENERATING[path])
+            return self._infer(record, path)
         page = self._pages.get(path)
         if page is None or record.method != b"GET":
             raise RefusedError(404, answers.error_body("Not Found", 404))
@@ -116,6 +117,38 @@ class MockEngineServer:
 
     def json_reply(self, content: object) -> Reply:
         return self._whole(200, msgspec.json.encode(content))
+
+    def _infer(self, record: Record, path: bytes) -> Reply:
+        if path in _GENERATING:
+            return self._generate(record, is_chat=_GENERATING[path])
+        if path in pooling.CALLS or path in _TOKENIZING:
+            return self._pool(record, path)
+        return self.json_reply({"object": "mock", "path": path.decode()})
+
+    def _pool(self, record: Record, path: bytes) -> Reply:
+        try:
+            body = _decode_pooling(record.body)
+            texts = body.texts()
+            behaviour, _ = self.config.with_directives(texts[0] if texts else "")
+        except msgspec.DecodeError as exc:
+            raise RefusedError(400, answers.error_body(str(exc), 400)) from exc
+        longest = max((len(text.split()) for text in texts), default=0)
+        self.journal.start(record, sum(len(text.split()) for text in texts))
+        self._check_prompt(body.model, 0, 0 if path in _TOKENIZING else longest)
+        _refuse_if_asked(behaviour)
+        try:
+            answer = self._pooled(path, body, _request_id(record))
+        except ValueError as exc:
+            raise RefusedError(400, answers.error_body(str(exc), 400)) from exc
+        return self._whole_answer(msgspec.json.encode(answer), 0, behaviour)
+
+    def _pooled(self, path: bytes, body: pooling.Body, request_id: str) -> object:
+        if path == b"/tokenize":
+            length = self.config.context_length
+            return pooling.tokenized(body, self.vocabulary, length)
+        if path == b"/detokenize":
+            return {"prompt": self.vocabulary.text(body.tokens)}
+        return pooling.CALLS[path](body, request_id)
 
     def _generate(self, record: Record, *, is_chat: bool) -> Reply:
         try:
@@ -128,11 +161,7 @@ class MockEngineServer:
         self.journal.start(record, prompt_tokens)
         self._check_prompt(body.model, len(prompt), prompt_tokens)
         limit = self._token_limit(body, prompt_tokens)
-        if behaviour.status != 200:
-            message = f"The mock engine was asked for status {behaviour.status}."
-            raise RefusedError(
-                behaviour.status, answers.error_body(message, behaviour.status)
-            )
+        _refuse_if_asked(behaviour)
         words = answers.numbered_tokens(behaviour.tokens)
         if behaviour.echo:
             words = tuple(f" {word}" for word in plain.split())
@@ -149,7 +178,8 @@ class MockEngineServer:
         )
         if body.stream:
             return self._stream(wanted, behaviour)
-        return self._not_streamed(wanted, behaviour)
+        tokens = len(wanted.words)
+        return self._whole_answer(answers.whole_answer(wanted), tokens, behaviour)
 
     def _check_prompt(self, model: str, characters: int, tokens: int) -> None:
         """Raise RefusedError as vLLM does for a wrong model or too long a prompt."""
@@ -175,13 +205,12 @@ class MockEngineServer:
         room = context_length - prompt_tokens
         return room if asked is None else min(asked, room)
 
-    def _not_streamed(self, wanted: answers.Wanted, behaviour: Behaviour) -> Reply:
-        body = answers.whole_answer(wanted)
+    def _whole_answer(self, body: bytes, tokens: int, behaviour: Behaviour) -> Reply:
         if behaviour.garbage:
             body = answers.garbage(is_stream=False)
         reply = self._whole(200, body)
-        reply.tokens = len(wanted.words)
-        seconds_of_decoding = behaviour.interval_ms * max(0, len(wanted.words) - 1)
+        reply.tokens = tokens
+        seconds_of_decoding = behaviour.interval_ms * max(0, tokens - 1)
         reply.first_delay = (behaviour.first_ms + seconds_of_decoding) / 1000
         stop = answers.shorten(behaviour)
         if stop is not None:
@@ -278,6 +307,14 @@ class MockEngineServer:
         b"/metrics": _metrics,
         b"/health": _health,
     }
+
+
+def _refuse_if_asked(behaviour: Behaviour) -> None:
+    if behaviour.status != 200:
+        message = f"The mock engine was asked for status {behaviour.status}."
+        raise RefusedError(
+            behaviour.status, answers.error_body(message, behaviour.status)
+        )
 
 
 def _request_id(record: Record) -> str:
