@@ -1,17 +1,17 @@
 """Serving with daphne, on Twisted's reactor over asyncio. It knows no lifespan, so the
 same functions are called around its run."""
 
-from daphne.server import Server, twisted_loop  # isort:skip  # installs its reactor
+from daphne.server import twisted_loop  # isort:skip  # installs its reactor
 
 import asyncio
 import signal
 import socket
 from typing import Any
 
-from daphne.http_protocol import WebRequest
 from django.conf import settings
 from twisted.internet import reactor
 
+from controller.serving.bounded_daphne import BoundedRequest, BoundedServer
 from controller.serving.leaving import leave
 from controller.serving.lifespan import Lifespan
 from controller.serving.options import ServeOptions
@@ -26,7 +26,7 @@ def serve(
     listener: socket.socket | None,
 ) -> None:
     """Serve until a signal."""
-    server = Server(
+    server = BoundedServer(
         application,
         endpoints=[_endpoint(options, listener)],
         signal_handlers=False,
@@ -56,7 +56,7 @@ def serve(
     server.run()
 
 
-async def _until_sent(server: Server) -> None:
+async def _until_sent(server: BoundedServer) -> None:
     """Return when the last answers are with the kernel, at most `SEND_SECONDS` later.
 
     An exchange is over before its last bytes are, and stopping the reactor drops what
@@ -65,14 +65,14 @@ async def _until_sent(server: Server) -> None:
     answers = [
         details["application_instance"]
         for protocol, details in server.connections.items()
-        if isinstance(protocol, WebRequest) and "application_instance" in details
+        if isinstance(protocol, BoundedRequest) and "application_instance" in details
     ]
     if answers:
         await asyncio.wait(answers, timeout=SEND_SECONDS)
     await asyncio.sleep(0.1)  # some turns of the loop, in which Twisted writes
 
 
-def _stop_listening(server: Server) -> None:
+def _stop_listening(server: BoundedServer) -> None:
     for listening in server.listeners:
         listening.addCallback(lambda port: port.stopListening())
 
