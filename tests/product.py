@@ -42,7 +42,7 @@ from workers.protocol import (
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAT_PATH = "/v1/chat/completions"
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 20
 # What the environment of the test run may say of another installation.
 NOT_OURS = {"DATABASE_URL", "REDIS_URL", "PORT", "ROOT_PATH", "DJANGO_SETTINGS_MODULE"}
@@ -356,7 +356,7 @@ def wait_until_listed(product: Product, model: str) -> None:
     wait_until(lambda: model in listed_models(product), f"{model} being served")
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 15) -> Any:
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
     """The first true value of `condition`; AssertionError naming `what` if none comes.
 
     For what happens in another process, of which no event is to be had.

@@ -92,6 +92,17 @@ def test_an_engine_control_needs_a_key_with_that_scope(
     assert granted.status == 200
 
 
+def test_who_may_steer_the_engine_may_not_respell_a_known_field(
+    product: Product, engine_key: str
+):
+    content = chat_content("Hi", Stream=True)
+
+    refused = product.call("POST", CHAT_PATH, engine_key, content)
+
+    assert (refused.status, refused.error["param"]) == (400, "Stream")
+    assert "write `stream`" in refused.error["message"]
+
+
 def test_a_signed_in_session_is_no_key(product: Product):
     cookies = CookieJar()
     browser = build_opener(HTTPCookieProcessor(cookies))
