@@ -1,4 +1,7 @@
-"""A client that leaves ends its request on the engine, on both servers."""
+"""Clients that leave, read nothing or send too much, on both servers.
+
+Who leaves ends its request on the engine, which is where it is seen here.
+"""
 
 import http.client
 import socket
@@ -15,6 +18,7 @@ from tests.mock_engine import MockEngine, running_mock_engine
 from tests.product import (
     CHAT_PATH,
     Product,
+    Response,
     chat_content,
     joined,
     quick_product,
@@ -23,6 +27,7 @@ from tests.product import (
 
 # Ten times what is aimed at: the machine of a test run has other work.
 AT_MOST_SECONDS = 2.5
+MAX_BODY_BYTES = 100_000
 # More than the kernel's buffers between engine, gateway and client hold together.
 TENS_OF_MEGABYTES = "[[tokens=150000 hang_after=149999]]"
 
@@ -46,7 +51,11 @@ def product(
     new_var_dir: Callable[[], Path],
 ) -> Iterator[Product]:
     with (
-        quick_product(new_var_dir(), f"--server={request.param}") as product,
+        quick_product(
+            new_var_dir(),
+            f"--server={request.param}",
+            MAX_BODY_BYTES=str(MAX_BODY_BYTES),
+        ) as product,
         joined(product, only_engine),
     ):
         yield product
@@ -128,6 +137,20 @@ def test_a_client_that_reads_to_the_end_cancels_nothing(
 
     totals = engine.wait_for(ended=1)
     assert (totals.started, totals.cancelled) == (1, 0)
+
+
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_a_body_above_the_limit_is_refused_whether_or_not_it_says_its_length(
+    product: Product, is_chunked: bool
+):
+    headers = {"Authorization": f"Bearer {product.credentials.api_key}"}
+    body = b" " * (MAX_BODY_BYTES + 50_000)
+    with closing(product.connect()) as connection:
+        sent = iter([body]) if is_chunked else body
+        connection.request("POST", CHAT_PATH, sent, headers, encode_chunked=is_chunked)
+        refused = Response.of(connection.getresponse())
+
+    assert (refused.status, refused.error["code"]) == (413, "request_too_large")
 
 
 @contextmanager
