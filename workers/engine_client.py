@@ -7,17 +7,39 @@ import aiohttp
 import msgspec
 
 from workers.metrics_scrape import EngineNumbers, parse_engine_numbers
+from workers.protocol import Task
 
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=5)
 # The first token on a cold GPU can wait for kernels to be compiled.
 PROBE_TIMEOUT = aiohttp.ClientTimeout(total=300)
+# The least that shows a task done: which path, and what to send besides the model.
+TRIALS: dict[Task, tuple[str, dict[str, object]]] = {
+    Task.CHAT: (
+        "/v1/chat/completions",
+        {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
+    ),
+    Task.COMPLETIONS: ("/v1/completions", {"prompt": "Hello", "max_tokens": 1}),
+    Task.EMBEDDINGS: ("/v1/embeddings", {"input": "Hello"}),
+    Task.SCORE: ("/score", {"text_1": "Hello", "text_2": "Hello"}),
+    Task.RERANK: ("/rerank", {"query": "Hello", "documents": ["Hello"]}),
+    Task.TOKENIZE: ("/tokenize", {"prompt": "Hello"}),
+}
+# No such path, or not for this model: no chat template, say.
+NOT_DONE = frozenset({400, 404, 405, 422, 501})
 
 
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
 class EngineSilent(Exception):
-    """The engine gave no answer, or none that makes sense; the message says which."""
+    """The engine gave no answer, or none that makes sense; the message says which.
+
+    `status` is the HTTP status of an answer that was not 200.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ServedModel(msgspec.Struct, frozen=True):
@@ -60,10 +82,25 @@ class EngineClient:
     async def version(self) -> str:
         return _decoded(await self._call("GET", "/version"), Version).version
 
-    async def generate_one_token(self, name: str) -> None:
-        """Prove that the engine can work: loaded is not the same as able."""
-        body = {"model": name, "prompt": "Hello", "max_tokens": 1}
-        await self._call("POST", "/v1/completions", body, PROBE_TIMEOUT)
+    async def tasks(self, name: str) -> list[Task]:
+        """Return what the engine does with the model `name`, by having it done once.
+
+        That also proves that it can work: loaded is not the same as able.
+        """
+        done = [task for task in TRIALS if await self._does(task, name)]
+        if set(done) <= {Task.TOKENIZE}:
+            raise EngineSilent(f"it does nothing with {name} that can be offered")
+        return done
+
+    async def _does(self, task: Task, name: str) -> bool:
+        path, fields = TRIALS[task]
+        try:
+            await self._call("POST", path, {"model": name, **fields}, PROBE_TIMEOUT)
+        except EngineSilent as error:
+            if error.status in NOT_DONE:
+                return False
+            raise
+        return True
 
     async def numbers(self) -> EngineNumbers:
         page = await self._call("GET", "/metrics")
@@ -91,7 +128,9 @@ class EngineClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineSilent(str(error) or type(error).__name__) from error
         if response.status != 200:
-            raise EngineSilent(f"{path} answered with status {response.status}")
+            raise EngineSilent(
+                f"{path} answered with status {response.status}", response.status
+            )
         return answer
 
 

@@ -18,6 +18,7 @@ from workers.protocol import (
     JoinRequest,
     ModelOffer,
     RefusalCode,
+    Task,
     WorkerState,
 )
 from workers.state import Identity, StateDir
@@ -163,6 +164,7 @@ class Registration:
                 ModelOffer(
                     name=config.name,
                     aliases=list(config.names[1:]),
+                    tasks=list(engine_run.tasks),
                     context_length=engine_run.context_length,
                 )
             ],
@@ -174,7 +176,7 @@ class Registration:
             labels=dict(config.labels),
             engine_key=self._supervisor.client.key,
             exclusive=config.exclusive,
-            can_continue=True,
+            can_continue=Task.CHAT in engine_run.tasks,
         )
 
     def _take_place(

@@ -12,7 +12,7 @@ from workers.config import WorkerConfig
 from workers.engine_client import EngineClient, EngineSilent
 from workers.engine_process import EngineCommand, EngineProcess, start_engine
 from workers.metrics_scrape import EngineNumbers
-from workers.protocol import WorkerState
+from workers.protocol import Task, WorkerState
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class EngineRun:
 
     start_id: str
     version: str
+    tasks: tuple[Task, ...]
     context_length: int
     kv_cache_tokens: int | None
 
@@ -153,23 +154,26 @@ class EngineSupervisor:
                 logger.info("The engine is still loading after %.0f s.", seconds)
         run = await self._look_at_engine()
         logger.info(
-            "The engine is ready after %.1f s: %s %s serves %s, %d tokens of context.",
+            "The engine is ready after %.1f s: %s %s serves %s, %d tokens of context,"
+            " for %s.",
             time.monotonic() - started_at,
             self.engine.name,
             run.version,
             ", ".join(self._config.names),
             run.context_length,
+            ", ".join(run.tasks),
         )
         return run
 
     async def _look_at_engine(self) -> EngineRun:
         name = self._config.name
         context_length = await self.client.context_length(name)
-        await self.client.generate_one_token(name)
+        tasks = await self.client.tasks(name)
         numbers = await self.client.numbers()
         return EngineRun(
             start_id=secrets.token_hex(16),
             version=await self.client.version(),
+            tasks=tuple(tasks),
             context_length=context_length,
             kv_cache_tokens=numbers.kv_cache_tokens,
         )

@@ -1,5 +1,6 @@
 """An engine without a model: what an agent asks for, and a way to make it crash.
 
+It does completions; a model named `embedder` does embeddings, `idler` nothing.
 `POST /crash` ends it, `POST /hang` makes it stop answering, `POST /busy` and
 `POST /idle` set how many requests it claims to run. Started with a key, as engines are.
 """
@@ -12,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 KEY = os.environ["SWITCHYARD_ENGINE_KEY"]
+TASK_PATHS = {"embedder": "/v1/embeddings", "idler": "/tokenize"}
+TASK_PATH = TASK_PATHS.get(sys.argv[3], "/v1/completions")
 METRICS = "vllm:num_requests_running {}\nvllm:generation_tokens_total 42\n"
 
 
@@ -40,6 +43,9 @@ class Handler(BaseHTTPRequestHandler):
             self.go_on.clear()
         elif self.path in ("/busy", "/idle"):
             Handler.num_running = int(self.path == "/busy")
+        elif self.path != TASK_PATH:
+            self.send_error(404)
+            return
         self.answer({"choices": []})
 
     def answer(self, body: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.workers.stub_controller import StubController
-from workers.protocol import HeartbeatAnswer, WorkerState
+from workers.protocol import HeartbeatAnswer, Task, WorkerState
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,11 +116,34 @@ async def test_a_worker_joins_with_what_its_engine_says_of_itself(
     assert joined.models[0].name == "tiny"
     assert joined.models[0].aliases == ["t"]
     assert joined.models[0].context_length == 512
+    assert joined.models[0].tasks == [Task.COMPLETIONS]
     assert (joined.weight, joined.labels) == (2.0, {"a": "b"})
     assert joined.address.startswith("http://127.0.0.1:")
     assert controller.heartbeats[-1].state == WorkerState.READY
     assert controller.heartbeats[-1].generation_tokens_total == 42
     assert controller.heartbeats[-1].start_id == joined.start_id
+
+
+async def test_a_worker_offers_what_its_engine_does_and_nothing_else(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    await start_worker("--model-names", "embedder")
+
+    await controller.until(lambda: len(controller.joins) > 0)
+
+    _, joined = controller.joins[0]
+    assert joined.models[0].tasks == [Task.EMBEDDINGS]
+    assert not joined.can_continue
+
+
+async def test_an_engine_that_only_counts_tokens_is_started_again(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker("--model-names", "idler")
+
+    await worker.says("it does nothing with idler that can be offered")
+
+    assert controller.joins == []
 
 
 async def test_the_engine_wants_the_key_and_is_not_given_the_join_token(
