@@ -181,7 +181,7 @@ class LeanHandler:
         except ClientGone:
             raise
         except Exception as exc:
-            return error_response(uncaught(exc))
+            return error_response(as_switchyard_error(exc))
         return response
 
     async def send(self, response: HttpResponseBase, send: Send) -> None:

@@ -23,6 +23,7 @@ from controller.models import ApiKey, LedgerEntry
 MAX_KEYS = 100_000
 MAX_UNKNOWN = 100_000
 UNKNOWN_SECONDS = 5.0
+MAX_LOOKUPS = 500  # under way at once, of different keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ class KeyRing:
             raise _refusal(secret)
         lookup = self._lookups.get(digest)
         if lookup is None:
+            if len(self._lookups) >= MAX_LOOKUPS:
+                raise StoreUnavailable  # a flood of guesses, or a very slow database
             lookup = asyncio.ensure_future(self._query(digest))
             self._lookups[digest] = lookup
             lookup.add_done_callback(lambda done: self._finished(digest, done))

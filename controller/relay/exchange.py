@@ -224,6 +224,8 @@ class Exchange:
         status = connection.status
         logger.debug("worker %s answered %d: %r", worker.address, status, body[:2000])
         task = self.request.task
+        if status >= 500:
+            logger.warning("worker %s answered %d", worker.address, status)
         error = engine_errors.translate(worker.engine, status, body, task)
         if status in TRY_ELSEWHERE:
             raise WorkerFailed(error)

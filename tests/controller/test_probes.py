@@ -4,13 +4,16 @@ import json
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
 from django.test import AsyncRequestFactory
 
 from controller import probes
+from controller.errors import AuthenticationFailed
 from controller.gateway import running_gateway
 from controller.metrics import observe
+from controller.models import ApiKey
 from tests.controller.test_ledger_queue import finished
-from tests.factories import make_worker
+from tests.factories import make_user, make_worker
 from workers.protocol import Task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,6 +30,12 @@ async def gateway(transactional_db):
 
 async def ask(probe):
     return await probe(AsyncRequestFactory().get("/"))
+
+
+def request_from_afar(headers: dict[str, str] | None = None) -> ASGIRequest:
+    request = AsyncRequestFactory().get("/", headers=headers)
+    request.META["REMOTE_ADDR"] = "203.0.113.9"
+    return request
 
 
 async def metric(name: str) -> float | None:
@@ -85,3 +94,31 @@ async def test_finished_requests_are_counted_by_face_model_and_status():
 
     assert await metric(requests) == before[0] + 2
     assert await metric(tokens) == before[1] + 10
+
+
+async def test_a_stranger_learns_whether_it_is_ready_and_no_names(gateway):
+    elsewhere = request_from_afar()
+
+    answer = await probes.readyz(elsewhere)
+
+    assert json.loads(answer.content) == {"ready": True}
+    with pytest.raises(AuthenticationFailed):
+        await probes.metrics(elsewhere)
+
+
+async def test_a_proxy_on_this_machine_does_not_speak_for_it(gateway):
+    proxied = AsyncRequestFactory().get("/", headers={"X-Forwarded-For": "203.0.113.9"})
+
+    with pytest.raises(AuthenticationFailed):
+        await probes.metrics(proxied)
+
+
+async def test_an_operators_key_reads_metrics_from_anywhere(gateway):
+    _key, secret = await sync_to_async(ApiKey.issue)(
+        await sync_to_async(make_user)(), "grafana", scopes=["fleet"]
+    )
+    elsewhere = request_from_afar({"Authorization": f"Bearer {secret}"})
+
+    answer = await probes.metrics(elsewhere)
+
+    assert b"switchyard_in_flight" in answer.content
