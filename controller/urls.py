@@ -9,5 +9,6 @@ urlpatterns = [
     path("workers/", views.WorkersView.as_view()),
     path("workers/<uuid:worker_id>/", views.WorkerView.as_view()),
     path("workers/<uuid:worker_id>/heartbeat/", views.HeartbeatView.as_view()),
+    path("check/", views.CheckView.as_view()),
     path("models/", views.ModelsView.as_view()),
 ]

@@ -7,7 +7,7 @@ one of them stands in the log with its reason.
 import logging
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -20,19 +20,19 @@ from django.http import HttpRequest, HttpResponse
 from controller.errors import (
     AuthenticationFailed,
     InvalidRequest,
-    PermissionRefused,
     SwitchyardError,
 )
-from controller.fleet import hearing, listing, registry
+from controller.fleet import checking, hearing, listing, registry
 from controller.fleet.errors import WorkerRefused, worker_unknown
 from controller.fleet.offers import check_protocol
 from controller.fleet.permits import check_bearer
 from controller.gateway import Gateway, gateway
 from controller.identity.credentials import read_credential
 from controller.lean import LeanAPIView, LeanRequest, error_response
-from controller.models import ApiKey
+from controller.operators import bears_operators_key
 from workers.protocol import (
     PROTOCOL_VERSION,
+    CheckRequest,
     JoinRequest,
     Refusal,
     RefusalCode,
@@ -42,6 +42,8 @@ from workers.protocol import (
 logger = logging.getLogger(__name__)
 
 MAX_JOIN_BYTES = 2**20
+
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 class _Spoken(msgspec.Struct):
@@ -82,7 +84,7 @@ class WorkersView(ContractView):
     async def post(self, request: LeanRequest) -> HttpResponse:
         bearer = _bearer(request)
         check_bearer(bearer)  # before a stranger's body is read
-        join = _decode_join(await request.read_body())
+        join = _decode(await request.read_body(), JoinRequest)
         registration = await registry.register(join, bearer)
         await _take_over(gateway())
         verb = "joined" if registration.created else "came back"
@@ -98,6 +100,16 @@ class WorkerView(ContractView):
         await _take_over(gateway())
         logger.info("worker %s left", worker_id)
         return HttpResponse(status=204)
+
+
+class CheckView(ContractView):
+    """`POST`: what would a join fail by? Stores nothing, spends nothing."""
+
+    async def post(self, request: LeanRequest) -> HttpResponse:
+        bearer = _bearer(request)
+        check_bearer(bearer)  # before a stranger's body is read
+        check = _decode(await request.read_body(), CheckRequest)
+        return _json(await checking.check(check, bearer))
 
 
 class HeartbeatView(ContractView):
@@ -123,12 +135,7 @@ async def admit_operator(request: LeanRequest, permission: str) -> None:
 
     A session is good for reading alone: nothing here checks CSRF.
     """
-    if secret := read_credential(request.META):
-        caller = await gateway().keys.caller(secret)
-        if ApiKey.Scope.FLEET not in caller.scopes:
-            raise PermissionRefused(
-                "This API key lacks the scope `fleet`. Use one that has it."
-            )
+    if await bears_operators_key(request.META):
         return
     session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
     if not session_key or not await _is_staff(session_key, permission):
@@ -169,7 +176,7 @@ def _credential(request: LeanRequest) -> str:
         raise worker_unknown() from None
 
 
-def _decode_join(body: bytes) -> JoinRequest:
+def _decode(body: bytes, shape: type[Body]) -> Body:
     if len(body) > MAX_JOIN_BYTES or b"\\u0000" in body:  # PostgreSQL stores no NUL
         raise WorkerRefused(
             RefusalCode.BAD_REQUEST,
@@ -178,7 +185,7 @@ def _decode_join(body: bytes) -> JoinRequest:
     try:
         # First: what else a later version says may not fit, or mean something else.
         check_protocol(msgspec.json.decode(body, type=_Spoken).protocol)
-        return msgspec.json.decode(body, type=JoinRequest)
+        return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, RecursionError) as exc:
         raise WorkerRefused(
             RefusalCode.BAD_REQUEST, f"This is no request to join: {exc}."

@@ -58,14 +58,26 @@ async def challenge(
     `WorkerRefused` with one of the `engine_` codes, which tells the kind of failure
     and never a byte of what was answered.
     """
+    async with engine_at(resolved, base_path, timeout) as engine:
+        if not keyless:
+            await engine.expect_shut()
+        await engine.expect_models(names, engine_key, extra_headers)
+
+
+@asynccontextmanager
+async def engine_at(
+    resolved: ResolvedAddress, base_path: str, timeout: float
+) -> AsyncIterator["Engine"]:
+    """The engine to be challenged; what is done with it may take `timeout` seconds.
+
+    Raises `WorkerRefused` when that is over.
+    """
     try:
         async with (
             asyncio.timeout(timeout),
-            _Engine.reached(resolved, base_path) as engine,
+            Engine.reached(resolved, base_path) as engine,
         ):
-            if not keyless:
-                await engine.expect_shut()
-            await engine.expect_models(names, engine_key, extra_headers)
+            yield engine
     except TimeoutError as exc:
         raise WorkerRefused(
             RefusalCode.ENGINE_UNREACHABLE,
@@ -74,7 +86,7 @@ async def challenge(
         ) from exc
 
 
-class _Engine:
+class Engine:
     """Calls to the claimed address, and what each status means."""
 
     def __init__(
@@ -91,7 +103,7 @@ class _Engine:
     @asynccontextmanager
     async def reached(
         cls, resolved: ResolvedAddress, base_path: str
-    ) -> AsyncIterator["_Engine"]:
+    ) -> AsyncIterator["Engine"]:
         """An engine with a session of its own: no cookie or proxy comes into it."""
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=_trust(resolved)),
@@ -102,6 +114,10 @@ class _Engine:
             headers={"Host": resolved.host_header, "Accept-Encoding": "identity"},
         ) as session:
             yield cls(session, resolved, base_path)
+
+    async def expect_an_answer(self) -> None:
+        """Raise unless something there speaks HTTP, whatever it says."""
+        await self._call("GET", MODELS_PATH)
 
     async def expect_shut(self) -> None:
         """Raise unless every inference path and the list of models refuse."""

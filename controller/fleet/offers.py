@@ -45,6 +45,7 @@ def check_offer(join: JoinRequest, is_keyless: bool) -> None:
             "The worker's engine has no key, so it would answer anybody. Give it one,"
             " or join with a token made with --keyless.",
         )
+    check_base_path(join.base_path)
     if problem := _problem(join):
         raise WorkerRefused(RefusalCode.BAD_REQUEST, problem)
 
@@ -59,11 +60,17 @@ def check_protocol(version: int) -> None:
         )
 
 
+def check_base_path(path: str) -> None:
+    """Raise for a path that two servers might read in two ways."""
+    if len(path) > MAX_BASE_PATH or not _BASE_PATH.fullmatch(path):
+        raise WorkerRefused(
+            RefusalCode.BAD_REQUEST,
+            f"base_path {path[:MAX_BASE_PATH]!r} is not of the form /v1 or /api/v1.",
+        )
+
+
 def _problem(join: JoinRequest) -> str:
     """What is wrong with the request, in words; empty if nothing is."""
-    path = join.base_path
-    if len(path) > MAX_BASE_PATH or not _BASE_PATH.fullmatch(path):
-        return f"base_path {path[:MAX_BASE_PATH]!r} is not of the form /v1 or /api/v1."
     if not _HEADER_VALUE.fullmatch(join.engine_key):
         return "engine_key holds characters that a header cannot carry."
     for name, value in join.extra_headers.items():
