@@ -319,25 +319,30 @@ def test_hostile_markdown_harms_nothing_and_streams_to_the_same_page(open_page):
     page = open_page("/")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    whole, grown = page.evaluate(
+    whole, grown, num_differing = page.evaluate(
         """async (text) => {
             const { Markdown } = await import("/static/chat/js/markdown.js");
             const make = () => document.body.appendChild(document.createElement("div"));
             const [one, two] = [make(), make()];
             new Markdown(one).show(text, true);
             const growing = new Markdown(two);
+            let differing = 0;
             for (let at = 1; at < text.length; at += 7) {
               growing.show(text.slice(0, at), false);
+              const fresh = document.createElement("div");
+              new Markdown(fresh).show(text.slice(0, at), false);
+              if (fresh.innerHTML !== two.innerHTML) differing += 1;
             }
             growing.show(text, true);
             for (const link of one.querySelectorAll("a")) link.click();
             await new Promise((resolve) => setTimeout(resolve, 200));
-            return [one.innerHTML, two.innerHTML];
+            return [one.innerHTML, two.innerHTML, differing];
         }""",
         HOSTILE,
     )
 
     assert whole == grown
+    assert num_differing == 0
     assert page.evaluate("window.hit") is None
     assert not [url for url in asked if "evil.example" in url]
     for part in ("<script", "<img", "<svg><", "<iframe", "<style", "javascript:window"):
@@ -356,8 +361,20 @@ def test_hostile_markdown_harms_nothing_and_streams_to_the_same_page(open_page):
         "> " * 10_000 + "deep",
         "|" * 50_000 + "\n" + "|-" * 25_000,
         "`" * 99_999 + " a",
+        "_a" * 50_000,
+        "a." * 50_000 + "@",
     ],
-    ids=["line", "stars", "brackets", "lists", "quotes", "table", "ticks"],
+    ids=[
+        "line",
+        "stars",
+        "brackets",
+        "lists",
+        "quotes",
+        "table",
+        "ticks",
+        "underlines",
+        "mail",
+    ],
 )
 def test_markdown_made_to_freeze_the_page_does_not(open_page, text):
     page = open_page("/")

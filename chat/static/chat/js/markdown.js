@@ -13,8 +13,9 @@ import purifier from "../vendor/dompurify/purify.es.js";
 import { icon, make } from "./dom.js";
 import { say } from "./words.js";
 
+// Some inputs take the parser a time that grows with the square of their length.
 // Longer blocks, or deeper ones, are shown as plain text rather than freeze the page.
-const LONGEST_BLOCK = 40_000;
+const LONGEST_BLOCK = 20_000;
 const BLOCKS_KEPT_OPEN = 2;
 
 /** @type {any} */

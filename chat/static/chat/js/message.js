@@ -64,7 +64,8 @@ export class AnswerView {
     this.message = message;
     this.actions = actions;
     this.numReceived = 0;
-    this.frame = 0;
+    this.timer = 0;
+    this.renderMilliseconds = 0;
     const byline = make("h2", { className: "byline" }, icon("mark"), message.model);
     this.answer = make("div", { className: "answer" });
     this.markdown = new Markdown(this.answer);
@@ -101,14 +102,23 @@ export class AnswerView {
     const fresh = [...text].slice(this.numReceived - at);
     this.numReceived += fresh.length;
     this.message.content += fresh.join("");
-    // At most once a frame, however fast the model writes.
-    this.frame ||= requestAnimationFrame(() => this.render());
+    this.schedule();
     return true;
   }
 
+  /** At most once a frame, and rarer where rendering itself is slow. */
+  schedule() {
+    if (this.timer) return;
+    const rest = this.renderMilliseconds > 12 ? this.renderMilliseconds * 3 : 0;
+    this.timer = window.setTimeout(() => {
+      requestAnimationFrame(() => this.render());
+    }, rest);
+  }
+
   render() {
-    cancelAnimationFrame(this.frame);
-    this.frame = 0;
+    clearTimeout(this.timer);
+    this.timer = 0;
+    const began = performance.now();
     const { content } = this.message;
     if (content) {
       this.thinking?.remove();
@@ -123,6 +133,7 @@ export class AnswerView {
       this.thinking?.remove();
     }
     this.answer.hidden = !content && !this.isStreaming;
+    this.renderMilliseconds = performance.now() - began;
   }
 
   showNotice() {

@@ -65,7 +65,10 @@ export class Models {
     this.label.textContent = (this.models.length || this.isFixed) && this.chosen || say("noModel");
     this.button.classList.toggle("is-gone", isGone && this.isFixed);
     this.button.title = isGone && this.isFixed ? say("modelGone") : "";
+    // Who is choosing by keyboard stays where they are.
+    const focused = this.items.querySelector(":focus")?.dataset.model;
     this.items.replaceChildren(...this.models.map((model) => this.option(model)));
+    if (focused) this.items.querySelector(`[data-model="${CSS.escape(focused)}"]`)?.focus();
     if (!this.models.length) {
       this.items.append(make("p", { className: "model-none", textContent: say("noModel") }));
     }
@@ -80,6 +83,7 @@ export class Models {
       if (line) words.append(make("small", { textContent: line }));
     }
     const option = make("button", { type: "button", className: "menu-item model-option" });
+    option.dataset.model = model.name;
     option.setAttribute("role", "option");
     option.setAttribute("aria-selected", String(isChosen));
     option.append(icon("check", "small"), words);
