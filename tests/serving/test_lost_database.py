@@ -1,6 +1,7 @@
 """The database goes away while requests are served, and comes back."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -73,6 +74,7 @@ def test_a_lost_database_delays_rows_and_refuses_only_keys_never_seen(
             statuses = {product.chat().status for _ in range(20)}
             stranger = secrets.make_secret(secrets.API_KEY)
             refused = product.call("GET", "/v1/models", stranger)
+            time.sleep(1)  # ten tries to write the rows, of which none may lose them
         wait_until(lambda: num_rows(url) == 20, "all rows")
         wait_until(lambda: database_state(product) == "ok", "the recovery")
 
