@@ -1,10 +1,11 @@
 """OpenAI's answers and chunks, as plain dictionaries ready to be encoded."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from workers.transformers_engine.sampling import TokenScore
+from workers.transformers_engine.vocabulary import Vocabulary
 
 Json = dict[str, Any]
 
@@ -29,7 +30,7 @@ class Envelope:
     id: str
     model: str
     created: int
-    token_text: Callable[[int], str]
+    vocabulary: Vocabulary
 
     def _wrapped(self, kind: str, choices: list[Json], usage: Usage | None) -> Json:
         return {
@@ -81,18 +82,25 @@ class ChatAnswers(Envelope):
             return None
         content = []
         for score in scores:
-            entry = self._scored(score.token, score.logprob)
+            entry = self._scored(score.token, score.logprob or 0.0)
             entry["top_logprobs"] = [self._scored(*each) for each in score.alternatives]
             content.append(entry)
         return {"content": content}
 
     def _scored(self, token: int, logprob: float) -> Json:
-        text = self.token_text(token)
-        return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+        return {
+            "token": self.vocabulary.text_of(token),
+            "logprob": logprob,
+            "bytes": list(self.vocabulary.bytes_of(token)),
+        }
 
 
+@dataclass(frozen=True)
 class CompletionAnswers(Envelope):
     """The shapes of `/v1/completions`."""
+
+    _num_letters: dict[int, int] = field(default_factory=dict)
+    """By choice: how many letters its tokens had so far; the next offset."""
 
     def opening(self, index: int) -> None:
         """Nobody is named: the first chunk is the first text."""
@@ -103,7 +111,7 @@ class CompletionAnswers(Envelope):
         return {
             "index": index,
             "text": text,
-            "logprobs": self._logprobs(scores),
+            "logprobs": self._logprobs(index, scores),
             "finish_reason": reason,
         }
 
@@ -114,18 +122,24 @@ class CompletionAnswers(Envelope):
 
     answer = chunk
 
-    def _logprobs(self, scores: Sequence[TokenScore]) -> Json | None:
+    def _logprobs(self, index: int, scores: Sequence[TokenScore]) -> Json | None:
         if not scores:
             return None
-        texts = [self.token_text(score.token) for score in scores]
-        offsets = [sum(map(len, texts[:position])) for position in range(len(texts))]
-        alternatives = [
-            {self.token_text(token): logprob for token, logprob in score.alternatives}
-            for score in scores
-        ]
+        texts, offsets = [], []
+        for score in scores:
+            texts.append(self.vocabulary.text_of(score.token))
+            offsets.append(self._num_letters.get(index, 0))
+            self._num_letters[index] = offsets[-1] + len(texts[-1])
         return {
             "tokens": texts,
             "token_logprobs": [score.logprob for score in scores],
-            "top_logprobs": alternatives,
+            "top_logprobs": [self._top_logprobs(score) for score in scores],
             "text_offset": offsets,
         }
+
+    def _top_logprobs(self, score: TokenScore) -> dict[str, float] | None:
+        """Return the likeliest tokens and the chosen one, as OpenAI does."""
+        if score.logprob is None:
+            return None
+        pairs = (*score.alternatives, (score.token, score.logprob))
+        return {self.vocabulary.text_of(token): value for token, value in pairs}

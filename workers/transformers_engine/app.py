@@ -34,6 +34,7 @@ from workers.transformers_engine.requests import (
     decode_body,
 )
 from workers.transformers_engine.sampling import TokenScore
+from workers.transformers_engine.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -160,15 +161,12 @@ class Application:
 
     def _envelope(
         self, exchange: Exchange, kind: str, request: Request
-    ) -> tuple[str, str, int, Callable[[int], str]]:
+    ) -> tuple[str, str, int, Vocabulary]:
         given = exchange.header(b"x-request-id") or ""
         request_id = given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-        def token_text(token: int) -> str:
-            return str(self._generator.loaded.tokenizer.decode([token]))
-
         model = request.model or self._names[0]
-        return f"{kind}-{request_id}", model, int(time.time()), token_text
+        vocabulary = self._generator.vocabulary
+        return f"{kind}-{request_id}", model, int(time.time()), vocabulary
 
     async def _respond(
         self,
@@ -216,21 +214,19 @@ class Application:
             return msgspec.json.encode(body)
 
         in_each = request.wants_usage_in_each_chunk
-        held: dict[int, list[TokenScore]] = {}  # of tokens whose text is held back
+        begun: set[int] = set()
         async with aclosing(self._generator.run(request, generation)) as deltas:
             async for index, delta in deltas:
-                if index not in held:
+                if index not in begun:
                     # Not before the first token: until then a failure has a status.
-                    held[index] = []
+                    begun.add(index)
                     opening = answers.opening(index)
                     if opening is not None:
                         yield chunk([opening], in_each)
                 num_tokens[index] = delta.num_tokens
-                held[index].extend(delta.scores)
                 if delta.text or delta.finish_reason:
-                    scores, held[index] = held[index], []
                     piece = answers.piece(
-                        index, delta.text, scores, delta.finish_reason
+                        index, delta.text, delta.scores, delta.finish_reason
                     )
                     yield chunk([piece], in_each)
         if request.wants_usage:

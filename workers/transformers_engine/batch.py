@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from workers.transformers_engine.sampling import TokenScore, token_scores
 from workers.transformers_engine.sequence import Sequence
+
+SCORED_CHUNK_TOKENS = 128
 
 
 class Batch:
@@ -107,6 +110,10 @@ class Prefill:
         self._chunk_tokens = chunk_tokens
         self._cache = DynamicCache()
         self._num_done = 0
+        self._scores: list[TokenScore] = []
+        if self._wants_scores:
+            # Scores of a whole chunk over the vocabulary: 50 MB for 100 tokens.
+            self._chunk_tokens = min(chunk_tokens, SCORED_CHUNK_TOKENS)
 
     @property
     def num_cached_tokens(self) -> int:
@@ -124,16 +131,34 @@ class Prefill:
             input_ids=torch.tensor([list(chunk)], device=model.device),
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=1,
+            logits_to_keep=0 if self._wants_scores else 1,
         )
+        if self._wants_scores:
+            self._score(output.logits[0])
         self._num_done += len(chunk)
         if self._num_done < len(prompt):
             return None
         scores: torch.Tensor = output.logits[0, -1]
         return scores
 
+    @property
+    def _wants_scores(self) -> bool:
+        return self.sequences[0].wants_prompt_scores
+
+    def _score(self, scores: torch.Tensor) -> None:
+        """Keep how likely the prompt's tokens are that these rows foretell."""
+        num_alternatives = self.sequences[0].sampling.num_logprobs or 0
+        prompt, start = self.sequences[0].prompt, self._num_done + 1
+        foretold = prompt[start : start + len(scores)]
+        if start == 1:
+            self._scores.append(TokenScore(prompt[0], None))
+        rows = scores[: len(foretold)]
+        self._scores += token_scores(rows, foretold, num_alternatives)
+
     def batch(self) -> Batch:
         """Return the finished prefill as a batch with a row for each answer."""
+        for sequence in self.sequences:
+            sequence.begin(self._scores)
         if len(self.sequences) > 1:
             self._cache.batch_repeat_interleave(len(self.sequences))
         return Batch(self._cache, self.sequences, self._num_done)

@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jinja2 import TemplateError
 
 from workers.transformers_engine.errors import RequestRefused, context_exceeded
+from workers.transformers_engine.grammar import (
+    Grammar,
+    GrammarCompiler,
+    UnusableGrammar,
+)
 from workers.transformers_engine.model import LoadedModel
 from workers.transformers_engine.requests import (
     ChatRequest,
@@ -16,6 +21,7 @@ from workers.transformers_engine.requests import (
 )
 from workers.transformers_engine.scheduler import Scheduler
 from workers.transformers_engine.sequence import Delta, Sequence, StopRules
+from workers.transformers_engine.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,9 @@ class Generation:
 
     prompts: list[list[int]]
     num_choices: int
+    echoes: list[str] = field(default_factory=list)
+    """The prompts' texts, where they are to open the answers."""
+    grammar: Grammar | None = None
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -40,6 +49,8 @@ class Generator:
     def __init__(self, loaded: LoadedModel, scheduler: Scheduler) -> None:
         self.loaded = loaded
         self.scheduler = scheduler
+        self.vocabulary = Vocabulary(loaded.tokenizer)
+        self._grammars = GrammarCompiler(loaded.tokenizer, loaded.vocabulary_size)
 
     def chat(self, request: ChatRequest) -> Generation:
         """Return what the chat request asks for; raises RequestRefused."""
@@ -49,12 +60,18 @@ class Generator:
             request.add_generation_prompt,
             request.continue_final_message,
         )
-        return self._generation(request, [prompt])
+        self._check_bounds(request, [prompt])
+        grammar = self._json_grammar(request)
+        return Generation([prompt], request.num_choices, grammar=grammar)
 
     def completion(self, request: CompletionRequest) -> Generation:
         """Return what the completion request asks for; raises RequestRefused."""
         request.refuse_unsupported()
-        return self._generation(request, [*map(self._tokens, request.prompts())])
+        prompts = request.prompts()
+        tokens = [*map(self._tokens, prompts)]
+        self._check_bounds(request, tokens)
+        echoes = [*map(self._text, prompts)] if request.echo else []
+        return Generation(tokens, request.num_choices, echoes)
 
     def chat_prompt(
         self, messages: list[dict[str, str]], add_generation_prompt: bool, go_on: bool
@@ -90,7 +107,10 @@ class Generator:
         loop = asyncio.get_running_loop()
         deltas: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
 
-        def sequence(index: int, prompt: list[int]) -> Sequence:
+        def sequence(position: int, choice: int) -> Sequence:
+            prompt = generation.prompts[position]
+            index = position * generation.num_choices + choice
+
             def deliver(delta: Delta) -> None:
                 loop.call_soon_threadsafe(deltas.put_nowait, (index, delta))
 
@@ -101,12 +121,13 @@ class Generator:
                 tokenizer=self.loaded.tokenizer,
                 device=self.loaded.device,
                 deliver=deliver,
+                grammar=generation.grammar and generation.grammar.copy(),
+                echo=generation.echoes[position] if generation.echoes else None,
             )
 
-        n = generation.num_choices
         groups = [
-            [sequence(position * n + choice, prompt) for choice in range(n)]
-            for position, prompt in enumerate(generation.prompts)
+            [sequence(position, choice) for choice in range(generation.num_choices)]
+            for position in range(len(generation.prompts))
         ]
         try:
             for group in groups:
@@ -121,9 +142,17 @@ class Generator:
         finally:
             self.scheduler.cancel([each for group in groups for each in group])
 
-    def _generation(self, request: Request, prompts: list[list[int]]) -> Generation:
-        self._check_bounds(request, prompts)
-        return Generation(prompts, request.num_choices)
+    def _json_grammar(self, request: ChatRequest) -> Grammar | None:
+        schema = request.schema()
+        if schema is None:
+            return None
+        try:
+            return self._grammars.for_schema(schema)
+        except UnusableGrammar as error:
+            raise RequestRefused(
+                f"response_format: the schema cannot be followed: {error}",
+                "response_format",
+            ) from error
 
     def _check_bounds(self, request: Request, prompts: list[list[int]]) -> None:
         if request.num_choices > self.scheduler.max_concurrency:
@@ -139,15 +168,16 @@ class Generator:
                 raise RequestRefused(
                     f"prompt: {max(prompt)} is not a token of this model.", "prompt"
                 )
-            if len(prompt) + (wished or 1) > limit:
+            if len(prompt) + (1 if wished is None else wished) > limit:
                 raise context_exceeded(limit, len(prompt), wished)
         request.sampling(0, vocabulary_size)  # refuses biases for unknown tokens
 
     def _stop_rules(self, request: Request, prompt: list[int]) -> StopRules:
         room = self.loaded.context_length - len(prompt)
         ends = frozenset() if request.ignore_eos else self.loaded.end_tokens
+        wished = request.completion_limit()
         return StopRules(
-            max_tokens=request.completion_limit() or room,
+            max_tokens=room if wished is None else wished,
             min_tokens=request.min_tokens or 0,
             strings=request.stop_strings,
             tokens=ends | frozenset(request.stop_token_ids or ()),
@@ -157,6 +187,11 @@ class Generator:
         if isinstance(prompt, list):
             return prompt
         return list(self.loaded.tokenizer(prompt)["input_ids"])
+
+    def _text(self, prompt: str | list[int]) -> str:
+        if isinstance(prompt, str):
+            return prompt
+        return str(self.loaded.tokenizer.decode(prompt))
 
 
 def as_template_messages(messages: list[Message]) -> list[dict[str, str]]:

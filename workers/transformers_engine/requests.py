@@ -1,7 +1,7 @@
 """The bodies of requests: their shapes and bounds, read and checked in one step."""
 
 import re
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -37,7 +37,7 @@ class Request(Struct, kw_only=True, frozen=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Count | None = None
-    max_tokens: Count | None = None
+    max_tokens: CountOrZero | None = None
     min_tokens: CountOrZero | None = None
     temperature: Annotated[float, Meta(ge=0.0, le=2.0)] | None = None
     top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
@@ -95,8 +95,27 @@ class Request(Struct, kw_only=True, frozen=True):
         )
 
 
+class JsonSchema(Struct, kw_only=True, frozen=True):
+    name: str = ""
+    schema: dict[str, Any] | bool
+    strict: bool | None = None
+
+
 class ResponseFormat(Struct, frozen=True):
-    type: str
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    def schema(self) -> dict[str, Any] | bool | None:
+        """Return the schema that the answer must follow; None if it is free."""
+        if self.type == "json_object":
+            return {"type": "object"}
+        if self.type == "json_schema":
+            if self.json_schema is None:
+                raise RequestRefused(
+                    "response_format: json_schema is missing.", "response_format"
+                )
+            return self.json_schema.schema
+        return None
 
 
 class ContentPart(Struct, frozen=True):
@@ -113,6 +132,7 @@ class Message(Struct, frozen=True):
 
 class ChatRequest(Request, kw_only=True, frozen=True):
     messages: Annotated[list[Message], Meta(min_length=1)]
+    max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
@@ -135,13 +155,20 @@ class ChatRequest(Request, kw_only=True, frozen=True):
             for message in self.messages
         ]
 
+    def schema(self) -> dict[str, Any] | bool | None:
+        """Return the schema that the answer must follow; None if it is free."""
+        return self.response_format.schema() if self.response_format else None
+
     def refuse_unsupported(self) -> None:
         """Raise `RequestRefused` for what this engine cannot do."""
         for field in ("tools", "functions"):
             if getattr(self, field):
                 raise _unsupported(field, "tool calls")
-        if self.response_format and self.response_format.type != "text":
-            raise _unsupported("response_format", "structured output")
+        if self.schema() is not None and self.continue_final_message:
+            raise RequestRefused(
+                "response_format: a partial answer cannot be continued in JSON.",
+                "response_format",
+            )
         if self.add_generation_prompt and self.continue_final_message:
             raise RequestRefused(
                 "continue_final_message needs add_generation_prompt to be false.",
@@ -178,8 +205,10 @@ class CompletionRequest(Request, kw_only=True, frozen=True):
 
     def refuse_unsupported(self) -> None:
         """Raise `RequestRefused` for what this engine cannot do."""
-        if self.echo:
-            raise _unsupported("echo", "echo")
+        if self.max_tokens == 0 and not self.echo:
+            raise RequestRefused(
+                "max_tokens: 0 needs echo: there would be no answer.", "max_tokens"
+            )
         if self.suffix:
             raise _unsupported("suffix", "suffixes")
         if self.best_of is not None and self.best_of != self.num_choices:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from workers.transformers_engine.grammar import Grammar
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParameters:
@@ -30,7 +32,8 @@ class TokenScore:
     """A token's natural log probability, and those of the likeliest alternatives."""
 
     token: int
-    logprob: float
+    logprob: float | None
+    """None for a prompt's first token, which nothing foretells."""
     alternatives: tuple[tuple[int, float], ...] = ()
 
 
@@ -50,14 +53,19 @@ class Sampler:
             self._generator.manual_seed(parameters.seed)
 
     def choose(
-        self, scores: torch.Tensor, forbidden: Sequence[int] = ()
+        self,
+        scores: torch.Tensor,
+        forbidden: Sequence[int] = (),
+        grammar: Grammar | None = None,
     ) -> tuple[int, TokenScore | None]:
         """Return the next token and, if asked for, its score under the bare model.
 
         `scores` is one row over the vocabulary, which is left as it is; `forbidden`
-        tokens are not chosen.
+        tokens, and those that break the `grammar`, are not chosen.
         """
         adjusted = self._adjusted(scores.float(), forbidden)
+        if grammar is not None:
+            grammar.restrict(adjusted)
         if self._parameters.temperature == 0:
             token = int(adjusted.argmax())
         else:
@@ -65,7 +73,10 @@ class Sampler:
             drawn = torch.multinomial(probabilities, 1, generator=self._generator)
             token = int(drawn)
         self._completion[token] += 1
-        return token, self._score(scores, token)
+        num_alternatives = self._parameters.num_logprobs
+        if num_alternatives is None:
+            return token, None
+        return token, token_scores(scores[None], [token], num_alternatives)[0]
 
     def _adjusted(self, scores: torch.Tensor, forbidden: Sequence[int]) -> torch.Tensor:
         """Return the scores after penalties and biases."""
@@ -110,11 +121,17 @@ class Sampler:
             probabilities = torch.zeros_like(probabilities).scatter_(0, tokens, kept)
         return probabilities
 
-    def _score(self, scores: torch.Tensor, token: int) -> TokenScore | None:
-        num_alternatives = self._parameters.num_logprobs
-        if num_alternatives is None:
-            return None
-        logprobs = torch.log_softmax(scores.float(), dim=-1)
-        values, tokens = torch.topk(logprobs, num_alternatives)
-        alternatives = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
-        return TokenScore(token, float(logprobs[token]), alternatives)
+
+def token_scores(
+    scores: torch.Tensor, tokens: Sequence[int], num_alternatives: int
+) -> list[TokenScore]:
+    """Return how likely each of `tokens` was by its row of `scores`, and what else."""
+    logprobs = torch.log_softmax(scores.float(), dim=-1)
+    chosen = logprobs[range(len(tokens)), list(tokens)].tolist()
+    values, others = torch.topk(logprobs, num_alternatives)
+    return [
+        TokenScore(token, logprob, tuple(zip(*alternatives, strict=True)))
+        for token, logprob, *alternatives in zip(
+            tokens, chosen, others.tolist(), values.tolist(), strict=True
+        )
+    ]

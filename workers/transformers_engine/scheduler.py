@@ -169,7 +169,7 @@ class Scheduler:
 
     def _accept(self, sequences: list[Sequence], scores: torch.Tensor) -> None:
         for sequence, row in zip(sequences, scores, strict=True):
-            if sequence.is_cancelled:
+            if sequence.is_cancelled or sequence.is_finished:
                 continue
             try:
                 sequence.accept(row)
