@@ -14,18 +14,31 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 
-from workers.addresses import default_host, local_url, reserve_port, with_scheme
+from workers.addresses import (
+    default_host,
+    local_url,
+    reserve_port,
+    with_scheme,
+    worker_address,
+)
 from workers.config import WorkerConfig, worker_config
 from workers.controller_client import ControllerClient
 from workers.engine_client import EngineClient
 from workers.errors import BadAddress, BadSetting, CannotStart
+from workers.protocol import Capacity, JoinRequest, ModelOffer, Task
 from workers.registration import Registration
 from workers.state import StateDir, open_state_dir, slug
-from workers.supervisor import Engine, EngineNeverStarted, EngineSupervisor
+from workers.supervisor import (
+    Engine,
+    EngineNeverStarted,
+    EngineRun,
+    EngineSupervisor,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -135,22 +148,52 @@ class Agent:
 
     def _registration(
         self, session: aiohttp.ClientSession, supervisor: EngineSupervisor
-    ) -> Registration | None:
+    ) -> Registration[EngineRun] | None:
         controller = self._config.controller
         if controller is None:
             return None
         return Registration(
-            self._config,
+            self._config.token,
             controller,
             ControllerClient(session, controller),
             supervisor,
+            partial(self._join_request, supervisor, controller),
             self._state_dir,
-            self._bound_to,
             on_stop=self._stop.set,
         )
 
+    def _join_request(
+        self, supervisor: EngineSupervisor, controller: str, run: EngineRun
+    ) -> JoinRequest:
+        config, engine = self._config, supervisor.engine
+        return JoinRequest(
+            address=worker_address(
+                config.worker_address, *self._bound_to, controller=controller
+            ),
+            engine=engine.name,
+            engine_version=run.version,
+            start_id=run.start_id,
+            models=[
+                ModelOffer(
+                    name=config.name,
+                    aliases=list(config.names[1:]),
+                    tasks=list(run.tasks),
+                    context_length=run.context_length,
+                )
+            ],
+            capacity=Capacity(
+                max_concurrency=engine.max_concurrency,
+                kv_cache_tokens=run.kv_cache_tokens,
+            ),
+            weight=config.weight,
+            labels=dict(config.labels),
+            engine_key=supervisor.client.key,
+            exclusive=config.exclusive,
+            can_continue=Task.CHAT in run.tasks,
+        )
+
     async def _stay_known(
-        self, registration: Registration | None, supervisor: EngineSupervisor
+        self, registration: Registration[EngineRun] | None, supervisor: EngineSupervisor
     ) -> None:
         if registration is not None:
             await registration.run()
@@ -186,7 +229,7 @@ class Agent:
         return False
 
     async def _drain(
-        self, supervisor: EngineSupervisor, registration: Registration | None
+        self, supervisor: EngineSupervisor, registration: Registration[EngineRun] | None
     ) -> None:
         """Take no more work, and wait until what is in flight is done."""
         if supervisor.current is None:

@@ -114,16 +114,18 @@ def worker_config(
     return WorkerConfig(
         model_path=arguments.model_path,
         names=_names(arguments.model_names, arguments.model_path),
-        controller=None if is_alone else _controller(arguments, environment),
+        controller=None
+        if is_alone
+        else controller_address(arguments.controller_address, environment),
         worker_address=arguments.worker_address,
         host=arguments.host,
         port=arguments.port,
-        token=_token_source(arguments.join_token_file, environment),
+        token=token_source(arguments.join_token_file, environment),
         state_dir=arguments.state_dir,
         api_key_file=arguments.api_key_file,
         max_concurrency=arguments.limit_worker_concurrency,
         weight=arguments.weight,
-        labels=_labels(arguments.labels),
+        labels=parse_labels(arguments.labels),
         exclusive=arguments.exclusive,
         device=arguments.device,
         dtype=arguments.dtype,
@@ -146,9 +148,12 @@ def _names(given: str | None, model_path: str) -> tuple[str, ...]:
     return names
 
 
-def _controller(arguments: argparse.Namespace, environment: Mapping[str, str]) -> str:
-    if arguments.controller_address:
-        return with_scheme(arguments.controller_address)
+def controller_address(
+    given: str | None, environment: Mapping[str, str] = os.environ
+) -> str:
+    """Return the controller's address: as given, or set, or as `make run` left it."""
+    if given:
+        return with_scheme(given)
     if environment.get(CONTROLLER_VARIABLE):
         return with_scheme(environment[CONTROLLER_VARIABLE])
     try:
@@ -158,13 +163,17 @@ def _controller(arguments: argparse.Namespace, environment: Mapping[str, str]) -
     return with_scheme(str(base_url))
 
 
-def _token_source(file: Path | None, environment: Mapping[str, str]) -> JoinTokenSource:
+def token_source(
+    file: Path | None, environment: Mapping[str, str] = os.environ
+) -> JoinTokenSource:
+    """Return where the join token is read: this file, the variable, or our default."""
     if file is None and environment.get(TOKEN_VARIABLE):
         return JoinTokenSource(None, environment[TOKEN_VARIABLE].strip())
     return JoinTokenSource(file or DEFAULT_TOKEN_FILE)
 
 
-def _labels(text: str) -> dict[str, str]:
+def parse_labels(text: str) -> dict[str, str]:
+    """Return the labels of `key=value` pairs with commas between; or `BadSetting`."""
     labels = {}
     for pair in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = pair.partition("=")

@@ -6,23 +6,17 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
-from workers.addresses import worker_address
+import msgspec
+
 from workers.backoff import Backoff
-from workers.config import WorkerConfig
+from workers.config import JoinTokenSource
 from workers.controller_client import ControllerAway, ControllerClient, Refused
 from workers.errors import BadAddress
-from workers.protocol import (
-    Capacity,
-    JoinAnswer,
-    JoinRequest,
-    ModelOffer,
-    RefusalCode,
-    Task,
-    WorkerState,
-)
+from workers.metrics_scrape import EngineNumbers
+from workers.protocol import JoinAnswer, JoinRequest, RefusalCode, WorkerState
 from workers.state import Identity, StateDir
-from workers.supervisor import EngineRun, EngineSupervisor
 
 logger = logging.getLogger(__name__)
 
@@ -35,43 +29,70 @@ class NoJoinToken(Exception):
     """There is neither a credential nor a join token; the message says what to do."""
 
 
+class Run(Protocol):
+    """A start of what is served, with which its lifetime counters began."""
+
+    @property
+    def start_id(self) -> str: ...
+
+
+RunT = TypeVar("RunT", bound=Run)
+
+
+class Served(Protocol[RunT]):
+    """What a registration speaks for: an engine of ours, or one that runs elsewhere."""
+
+    state: WorkerState
+    num_restarts: int
+    current: RunT | None
+    """None while it cannot work."""
+
+    async def ready(self) -> RunT:
+        """Return the present run, waiting until there is one."""
+
+    async def numbers(self) -> EngineNumbers: ...
+
+
 @dataclass(frozen=True)
 class Membership:
-    """What the controller answered to a join, and for which start of the engine."""
+    """What the controller answered to a join, and what it was told in it."""
 
     identity: Identity
     start_id: str
+    models: tuple[str, ...]
     heartbeat_seconds: float
 
 
-class Registration:
+class Registration(Generic[RunT]):
     """The worker's standing with one controller, which may be away for any time.
 
-    `port` is the engine's; `on_stop` is called when the operator wishes the worker to
-    end. Set `draining` and call `wake` to tell the controller of a drain at once.
+    `describe` says what a join tells of a run; `on_stop` is called when the operator
+    wishes the worker to end. `name` tells the lines of several in one log apart.
     """
 
     def __init__(
         self,
-        config: WorkerConfig,
+        token: JoinTokenSource,
         controller: str,
         client: ControllerClient,
-        supervisor: EngineSupervisor,
+        served: Served[RunT],
+        describe: Callable[[RunT], JoinRequest],
         state_dir: StateDir,
-        bound_to: tuple[str, int],
         on_stop: Callable[[], None],
+        name: str = "",
     ) -> None:
         self.leaving = False
         self.drain_wished = False
         self.drain_told = asyncio.Event()
         self.membership: Membership | None = None
-        self._config = config
+        self._token = token
         self._controller = controller
         self._client = client
-        self._supervisor = supervisor
+        self._served = served
+        self._describe = describe
         self._state_dir = state_dir
-        self._host, self._port = bound_to
         self._on_stop = on_stop
+        self._prefix = f"{name}: " if name else ""
         self._wake = asyncio.Event()
         self._last_trouble = ""
 
@@ -107,9 +128,9 @@ class Registration:
     async def _join_until_taken(self) -> Membership:
         backoff = Backoff(first=1.0, longest=30.0)
         while True:
-            engine_run = await self._supervisor.ready()
+            run = await self._served.ready()
             try:
-                membership = await self._join(engine_run)
+                membership = await self._join(run)
             except NoJoinToken as trouble:
                 self._say_trouble("Waiting for a join token: %s", trouble)
                 await asyncio.sleep(TOKEN_POLL_SECONDS)
@@ -125,62 +146,32 @@ class Registration:
                 self._last_trouble = ""  # that we joined has been said
                 return membership
 
-    async def _join(self, engine_run: EngineRun) -> Membership:
+    async def _join(self, run: RunT) -> Membership:
         """Join by our own credential, or else by the join token."""
+        request = self._describe(run)
         identity = self._state_dir.read_identity(self._controller)
         if identity is not None:
-            request = self._join_request(engine_run, identity.worker_id)
+            known = msgspec.structs.replace(request, worker_id=identity.worker_id)
             try:
-                answer = await self._client.join(request, identity.credential)
+                answer = await self._client.join(known, identity.credential)
             except Refused as refusal:
                 if not _is_unknown(refusal):
                     raise
             else:
-                return self._take_place(answer, identity.credential, engine_run)
-        token = self._config.token.read()
+                return self._take_place(answer, identity.credential, request)
+        token = self._token.read()
         if token is None:
             raise NoJoinToken(
-                f"none in {self._config.token}. Make one with"
+                f"none in {self._token}. Make one with"
                 " `python manage.py join_token` where the controller runs."
             )
-        answer = await self._client.join(self._join_request(engine_run, None), token)
+        answer = await self._client.join(request, token)
         if not answer.credential:
             raise ControllerAway("it took the worker without giving it a credential")
-        return self._take_place(answer, answer.credential, engine_run)
-
-    def _join_request(
-        self, engine_run: EngineRun, worker_id: str | None
-    ) -> JoinRequest:
-        config, engine = self._config, self._supervisor.engine
-        return JoinRequest(
-            worker_id=worker_id,
-            address=worker_address(
-                config.worker_address, self._host, self._port, self._controller
-            ),
-            engine=engine.name,
-            engine_version=engine_run.version,
-            start_id=engine_run.start_id,
-            models=[
-                ModelOffer(
-                    name=config.name,
-                    aliases=list(config.names[1:]),
-                    tasks=list(engine_run.tasks),
-                    context_length=engine_run.context_length,
-                )
-            ],
-            capacity=Capacity(
-                max_concurrency=engine.max_concurrency,
-                kv_cache_tokens=engine_run.kv_cache_tokens,
-            ),
-            weight=config.weight,
-            labels=dict(config.labels),
-            engine_key=self._supervisor.client.key,
-            exclusive=config.exclusive,
-            can_continue=Task.CHAT in engine_run.tasks,
-        )
+        return self._take_place(answer, answer.credential, request)
 
     def _take_place(
-        self, answer: JoinAnswer, old_credential: str, engine_run: EngineRun
+        self, answer: JoinAnswer, old_credential: str, request: JoinRequest
     ) -> Membership:
         identity = Identity(
             controller=self._controller,
@@ -188,15 +179,25 @@ class Registration:
             credential=answer.credential or old_credential,
         )
         self._state_dir.write_identity(identity)
-        logger.info("Joined %s as worker %s.", self._controller, answer.worker_id)
-        return Membership(identity, engine_run.start_id, answer.heartbeat_seconds)
+        logger.info(
+            "%sJoined %s as worker %s.",
+            self._prefix,
+            self._controller,
+            answer.worker_id,
+        )
+        return Membership(
+            identity=identity,
+            start_id=request.start_id,
+            models=tuple(offer.name for offer in request.models),
+            heartbeat_seconds=answer.heartbeat_seconds,
+        )
 
     # Heartbeats
 
     async def _heartbeat_while_known(self, membership: Membership) -> None:
         """Heartbeat until the controller forgot us or the engine started anew."""
         while True:
-            current = self._supervisor.current
+            current = self._served.current
             if current is not None and current.start_id != membership.start_id:
                 return
             try:
@@ -212,15 +213,15 @@ class Registration:
 
     async def _heartbeat(self, membership: Membership) -> None:
         leaving = self.leaving  # as this heartbeat says it; it may change while we wait
-        numbers = await self._supervisor.numbers()
-        state = self._supervisor.state
+        numbers = await self._served.numbers()
+        state = self._served.state
         if state is WorkerState.READY and (leaving or self.drain_wished):
             state = WorkerState.DRAINING
         heartbeat = numbers.heartbeat(
             state=state,
             start_id=membership.start_id,
-            num_restarts=self._supervisor.num_restarts,
-            models=[self._config.name] if self._supervisor.current else [],
+            num_restarts=self._served.num_restarts,
+            models=list(membership.models) if self._served.current else [],
         )
         identity = membership.identity
         answer = await self._client.heartbeat(
@@ -250,11 +251,11 @@ class Registration:
     def _say_all_is_well(self) -> None:
         if self._last_trouble:
             self._last_trouble = ""
-            logger.info("The controller hears us again.")
+            logger.info("%sThe controller hears us again.", self._prefix)
 
     def _say_trouble(self, sentence: str, trouble: Exception) -> None:
         """Log a trouble when it is new, not at each of a thousand tries."""
-        text = sentence % trouble
+        text = self._prefix + sentence % trouble
         if text != self._last_trouble:
             self._last_trouble = text
             logger.warning(text)
