@@ -1,0 +1,44 @@
+"""`docs/api.md` leaves out no address, no field and no error."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+
+from controller import errors
+from openai_api import bodies, views
+from openai_api.urls import urlpatterns
+
+PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()
+NAMED = frozenset(re.findall(r"`([^`\n]+)`", PAGE))
+
+
+def codes(error: type[errors.SwitchyardError]) -> Iterator[str]:
+    yield error.code
+    for kind in error.__subclasses__():
+        yield from codes(kind)
+
+
+def test_every_address_is_described():
+    paths = {str(each.pattern).replace("<path:name>", "{name}") for each in urlpatterns}
+
+    assert {path for path in paths if f"/v1/{path}`" not in PAGE} == set()
+
+
+@pytest.mark.parametrize("view", views.RelayView.__subclasses__())
+def test_every_field_is_described(view: type[views.RelayView]):
+    kind = view.body_type
+    fields = bodies.known_names(kind) | kind.passed
+
+    assert fields <= NAMED
+
+
+def test_what_is_ignored_or_needs_a_scope_is_named():
+    named_too = bodies.IGNORED | bodies.ENGINE_CONTROLS
+
+    assert named_too <= NAMED
+
+
+def test_every_kind_of_error_is_described():
+    assert set(codes(errors.SwitchyardError)) <= NAMED
