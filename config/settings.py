@@ -157,7 +157,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "/" if "chat" in SERVED_ROLES else "admin:index"
+LOGIN_REDIRECT_URL = "chat:home" if "chat" in SERVED_ROLES else "admin:index"
 # Who may make an account: anybody, those with an invitation link, or nobody.
 SIGN_UP = env.choice("SIGN_UP", "invitation", ("open", "invitation", "closed"))
 ACCOUNT_ADAPTER = "controller.accounts.AccountAdapter"
@@ -228,7 +228,7 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
 TIME_ZONE = "UTC"
 USE_TZ = True
-STATIC_URL = "static/"
+STATIC_URL = f"{ROOT_PATH}/static/"
 # Files are served from where the apps keep them: there is nothing to collect first.
 SERVESTATIC_USE_FINDERS = True
 

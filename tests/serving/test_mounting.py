@@ -1,5 +1,6 @@
 """Where the product is found: by TLS, below a prefix, by Django's own server."""
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_links_of_pages_bear_the_prefix(product: Product, path: str):
 
     assert answer.status == 302
     assert answer.headers["location"].startswith("/prefix/")
+
+
+def test_static_files_are_found_below_the_prefix(product: Product):
+    page = product.call("GET", "/prefix/accounts/login/").body.decode()
+    stylesheets = re.findall(r'href="([^"]+\.css)"', page)
+
+    assert stylesheets
+    assert all(path.startswith("/prefix/static/") for path in stylesheets)
+    assert product.call("GET", stylesheets[0]).status == 200
 
 
 def test_a_path_that_only_begins_like_the_prefix_is_another(product: Product):

@@ -98,6 +98,7 @@ def apply_to_settings(flags: dict[str, Any]) -> None:
     settings.ROOT_PATH = f"/{root_path}" if root_path else ""
     if settings.ROOT_PATH:
         settings.FORCE_SCRIPT_NAME = settings.ROOT_PATH
+        settings.STATIC_URL = f"{settings.ROOT_PATH}/static/"
 
 
 def needs_own_endpoint(options: ServeOptions) -> bool:
