@@ -297,13 +297,14 @@ def running_product(
     *flags: str,
     env: dict[str, str] | None = None,
     command: str = "serve",
+    port: int | None = None,
 ) -> Iterator[Product]:
     """Serve what was set up in `var_dir` until the context ends.
 
     `command` may be `runserver`. Raises `RuntimeError` with the last lines of its log
     if it does not become ready.
     """
-    port = free_port()
+    port = port or free_port()
     listen = f"--port={port}" if command == "serve" else f"127.0.0.1:{port}"
     with log_of(var_dir).open("wb") as log:
         process = subprocess.Popen(
