@@ -33,6 +33,8 @@ def chat(**fields: Any) -> ChatRequest:
         ("stop", 7),
         ("top_logprobs", 21),
         ("logit_bias", {"5": 101}),
+        ("tools", [{"type": "function"}]),
+        ("tool_choice", "sometimes"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_its_field(
@@ -68,7 +70,8 @@ def test_null_means_the_default() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("tools", [{"type": "function"}]),
+        ("tool_choice", "required"),
+        ("functions", [{"name": "clock"}]),
         ("response_format", {"type": "json_schema"}),
         ("top_logprobs", 2),
     ],

@@ -5,6 +5,8 @@ noise, so that whatever is in order was put in order by the engine.
 """
 
 import asyncio
+import copy
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -23,7 +25,22 @@ from workers.transformers_engine.scheduler import Scheduler
 
 pytestmark = pytest.mark.engine
 
-CHAT = {"messages": [{"role": "user", "content": "Tell me of Köln 🎉."}]}
+HERMES = """
+{%- for tool in tools or [] %}<tools>{{ tool | tojson }}</tools>{% endfor -%}
+{%- for message in messages -%}
+<|im_start|>{{ message.role }}
+{{ message.content }}
+{%- for call in message.tool_calls or [] -%}
+<tool_call>{{ call.function | tojson }}</tool_call>
+{%- endfor -%}
+<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}
+"""
+CHAT: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Tell me of Köln 🎉."}]
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +71,17 @@ def generator() -> Iterator[Generator]:
 @pytest.fixture
 def client(generator: Generator) -> InProcessEngine:
     return InProcessEngine(Application(generator, ("noise",)))
+
+
+@pytest.fixture
+def tool_client(generator: Generator) -> InProcessEngine:
+    """The same model with a chat template that explains tools."""
+    tokenizer = copy.copy(generator.loaded.tokenizer)
+    tokenizer.chat_template = HERMES
+    loaded = dataclasses.replace(generator.loaded, tokenizer=tokenizer)
+    return InProcessEngine(
+        Application(Generator(loaded, generator.scheduler), ("noise",))
+    )
 
 
 async def test_the_bytes_of_a_chats_logprobs_are_its_content(
@@ -264,3 +292,130 @@ async def test_a_partial_answer_is_not_continued_in_json(
     )
 
     assert error["param"] == "response_format"
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather in a city",
+        "parameters": {
+            "$defs": {"city": {"enum": ["Köln", "Paris"]}},
+            "type": "object",
+            "properties": {"city": {"$ref": "#/$defs/city"}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+CLOCK = {
+    "type": "function",
+    "function": {
+        "name": "clock",
+        "parameters": {"type": "object", "additionalProperties": False},
+    },
+}
+TOOLS: dict[str, Any] = {"tools": [WEATHER, CLOCK], "max_tokens": 300}
+
+
+async def test_a_named_tool_is_called_as_its_schema_says(
+    tool_client: InProcessEngine,
+) -> None:
+    choice = {"type": "function", "function": {"name": "weather"}}
+    fields = {**CHAT, **TOOLS, "tool_choice": choice, "parallel_tool_calls": False}
+
+    whole = await tool_client.answer("/v1/chat/completions", **fields)
+    pieces = await tool_client.choices("/v1/chat/completions", **fields)
+
+    chosen = whole["choices"][0]
+    [call] = chosen["message"]["tool_calls"]
+    assert chosen["finish_reason"] == pieces[-1]["finish_reason"] == "tool_calls"
+    assert chosen["message"]["content"] is None
+    assert call["function"]["name"] == "weather"
+    assert json.loads(call["function"]["arguments"])["city"] in ("Köln", "Paris")
+    [deltas] = [
+        each["delta"]["tool_calls"] for each in pieces if "tool_calls" in each["delta"]
+    ]
+    assert deltas[0]["index"] == 0
+    assert deltas[0]["function"] == call["function"]
+    assert not any(piece["delta"].get("content") for piece in pieces)
+
+
+async def test_one_of_the_tools_is_called_where_that_is_required(
+    tool_client: InProcessEngine,
+) -> None:
+    fields = {**CHAT, **TOOLS, "tool_choice": "required", "parallel_tool_calls": False}
+
+    whole = await tool_client.answer("/v1/chat/completions", **fields)
+
+    [call] = whole["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] in ("weather", "clock")
+
+
+async def test_tools_are_told_to_the_model_unless_it_may_use_none(
+    tool_client: InProcessEngine,
+) -> None:
+    async def prompt_tokens(**fields: Any) -> int:
+        body = {**CHAT, **fields, "max_tokens": 2}
+        answer = await tool_client.answer("/v1/chat/completions", **body)
+        return int(answer["usage"]["prompt_tokens"])
+
+    without = await prompt_tokens()
+
+    assert await prompt_tokens(tools=[CLOCK]) > without
+    assert await prompt_tokens(tools=[CLOCK], tool_choice="none") == without
+
+
+async def test_what_a_tool_answered_is_told_to_the_model(
+    tool_client: InProcessEngine,
+) -> None:
+    call = {"name": "weather", "arguments": '{"city": "Paris"}'}
+    messages = [
+        *CHAT["messages"],
+        {
+            "role": "assistant",
+            "tool_calls": [{"id": "call_1", "type": "function", "function": call}],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": "Rain"},
+    ]
+    tokens = (await tool_client.answer("/tokenize", messages=messages))["tokens"]
+
+    prompt = (await tool_client.answer("/detokenize", tokens=tokens))["prompt"]
+
+    assert '<tool_call>{"name": "weather", "arguments": {"city": "Paris"}}' in prompt
+    assert "<|im_start|>tool\nRain<|im_end|>" in prompt
+
+
+@pytest.mark.parametrize(
+    ("field", "fields"),
+    [
+        ("tool_choice", {"tool_choice": "required"}),
+        (
+            "tool_choice",
+            {
+                "tools": [CLOCK],
+                "tool_choice": {"type": "function", "function": {"name": "sun"}},
+            },
+        ),
+        ("response_format", {"tools": [CLOCK], **json_format(PERSON)}),
+        ("tools", {"tools": [{"type": "web_search"}]}),
+        ("functions", {"functions": [CLOCK["function"]]}),
+    ],
+)
+async def test_a_wish_for_tools_that_cannot_be_met_is_refused_by_its_field(
+    tool_client: InProcessEngine, field: str, fields: Any
+) -> None:
+    error = await tool_client.refusal("/v1/chat/completions", **CHAT, **fields)
+
+    assert error["param"] == field
+
+
+async def test_a_template_that_knows_no_tools_refuses_them(
+    client: InProcessEngine,
+) -> None:
+    tools = await client.refusal("/v1/chat/completions", **CHAT, tools=[CLOCK])
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "Rain"}
+    messages = await client.refusal("/v1/chat/completions", messages=[result])
+
+    assert tools["param"] == "tools"
+    assert messages["param"] == "messages"

@@ -1,10 +1,12 @@
 """OpenAI's answers and chunks, as plain dictionaries ready to be encoded."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workers.transformers_engine.sampling import TokenScore
+from workers.transformers_engine.tools import ToolCallReader
 from workers.transformers_engine.vocabulary import Vocabulary
 
 Json = dict[str, Any]
@@ -43,8 +45,14 @@ class Envelope:
         }
 
 
+@dataclass(frozen=True)
 class ChatAnswers(Envelope):
     """The shapes of `/v1/chat/completions`."""
+
+    calls_tools: bool = False
+    _readers: defaultdict[int, ToolCallReader] = field(
+        default_factory=lambda: defaultdict(ToolCallReader)
+    )
 
     def opening(self, index: int) -> Json:
         """Return the first chunk's choice, which names who speaks."""
@@ -53,23 +61,46 @@ class ChatAnswers(Envelope):
 
     def piece(
         self, index: int, text: str, scores: Sequence[TokenScore], reason: str | None
-    ) -> Json:
+    ) -> Json | None:
+        """Return a chunk's choice; None while it is open what the text will be."""
+        text, calls = self._read(index, text, is_last=reason is not None)
+        if not (text or calls or scores or reason):
+            return None
+        delta: Json = {"content": text} if text else {}
+        if calls:
+            delta["tool_calls"] = calls
         return {
             "index": index,
-            "delta": {"content": text} if text else {},
+            "delta": delta,
             "logprobs": self._logprobs(scores),
-            "finish_reason": reason,
+            "finish_reason": self._reason(index, reason),
         }
 
     def whole(
         self, index: int, text: str, scores: Sequence[TokenScore], reason: str | None
     ) -> Json:
+        text, calls = self._read(index, text, is_last=True)
+        message: Json = {"role": "assistant", "content": text}
+        if calls:
+            for call in calls:
+                del call["index"]  # chunks alone have it
+            message = {**message, "content": text.strip() or None, "tool_calls": calls}
         return {
             "index": index,
-            "message": {"role": "assistant", "content": text},
+            "message": message,
             "logprobs": self._logprobs(scores),
-            "finish_reason": reason,
+            "finish_reason": self._reason(index, reason),
         }
+
+    def _read(self, index: int, text: str, is_last: bool) -> tuple[str, list[Json]]:
+        if not self.calls_tools:
+            return text, []
+        read = self._readers[index].feed(text, is_last)
+        return read.content, read.calls
+
+    def _reason(self, index: int, reason: str | None) -> str | None:
+        has_called = self.calls_tools and self._readers[index].num_calls > 0
+        return "tool_calls" if has_called and reason == "stop" else reason
 
     def chunk(self, choices: list[Json], usage: Usage | None) -> Json:
         return self._wrapped("chat.completion.chunk", choices, usage)

@@ -22,7 +22,6 @@ from workers.transformers_engine.exchange import Answer, Exchange, error_body
 from workers.transformers_engine.generation import (
     Generation,
     Generator,
-    as_template_messages,
 )
 from workers.transformers_engine.metrics import metrics_page
 from workers.transformers_engine.requests import (
@@ -116,7 +115,8 @@ class Application:
         self._check_model(request.model)
         # In a thread: the tokens of a very long text take seconds to find.
         generation = await asyncio.to_thread(self._generator.chat, request)
-        answers = ChatAnswers(*self._envelope(exchange, "chatcmpl", request))
+        envelope = self._envelope(exchange, "chatcmpl", request)
+        answers = ChatAnswers(*envelope, calls_tools=generation.calls_tools)
         return await self._respond(exchange, request, generation, answers)
 
     async def completions(self, exchange: Exchange) -> Answer:
@@ -130,7 +130,7 @@ class Application:
         request = decode_body(await exchange.body(), TokenizeRequest)
         loaded = self._generator.loaded
         if request.messages:
-            messages = as_template_messages(request.messages)
+            messages = [message.for_template() for message in request.messages]
             tokens = self._generator.chat_prompt(
                 messages, request.add_generation_prompt, go_on=False
             )
@@ -228,6 +228,7 @@ class Application:
                     piece = answers.piece(
                         index, delta.text, delta.scores, delta.finish_reason
                     )
-                    yield chunk([piece], in_each)
+                    if piece is not None:
+                        yield chunk([piece], in_each)
         if request.wants_usage:
             yield chunk([], with_usage=True)

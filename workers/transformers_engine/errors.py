@@ -45,3 +45,12 @@ def context_exceeded(limit: int, num_prompt: int, wished: int | None) -> Request
             f" {wished} in the completion)."
         )
     return RequestRefused(message, "messages", "context_length_exceeded")
+
+
+def unsupported(field: str, what: str) -> RequestRefused:
+    """Return the refusal of a `field` that asks for what this engine cannot do."""
+    return RequestRefused(
+        f"{field}: this model's worker does not support {what}; a vLLM worker does.",
+        field,
+        "unsupported_parameter",
+    )

@@ -2,25 +2,35 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 
 from jinja2 import TemplateError
 
-from workers.transformers_engine.errors import RequestRefused, context_exceeded
+from workers.transformers_engine.errors import (
+    RequestRefused,
+    context_exceeded,
+    unsupported,
+)
 from workers.transformers_engine.grammar import (
     Grammar,
     GrammarCompiler,
     UnusableGrammar,
 )
+from workers.transformers_engine.messages import TemplateMessage
 from workers.transformers_engine.model import LoadedModel
 from workers.transformers_engine.requests import (
     ChatRequest,
     CompletionRequest,
-    Message,
     Request,
 )
 from workers.transformers_engine.scheduler import Scheduler
 from workers.transformers_engine.sequence import Delta, Sequence, StopRules
+from workers.transformers_engine.tools import (
+    Tool,
+    calls_grammar,
+    template_knows_tools,
+)
 from workers.transformers_engine.vocabulary import Vocabulary
 
 
@@ -33,6 +43,7 @@ class Generation:
     echoes: list[str] = field(default_factory=list)
     """The prompts' texts, where they are to open the answers."""
     grammar: Grammar | None = None
+    calls_tools: bool = False
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -50,19 +61,32 @@ class Generator:
         self.loaded = loaded
         self.scheduler = scheduler
         self.vocabulary = Vocabulary(loaded.tokenizer)
+        template = loaded.tokenizer.chat_template
+        self._knows_tools = template_knows_tools(template)
         self._grammars = GrammarCompiler(loaded.tokenizer, loaded.vocabulary_size)
 
     def chat(self, request: ChatRequest) -> Generation:
         """Return what the chat request asks for; raises RequestRefused."""
         request.refuse_unsupported()
+        tools = request.usable_tools()
+        if not self._knows_tools:
+            if tools:
+                raise unsupported("tools", "tools: its chat template knows none")
+            if any(message.needs_tools for message in request.messages):
+                raise unsupported("messages", "the results of tools")
         prompt = self.chat_prompt(
             request.template_messages(),
             request.add_generation_prompt,
             request.continue_final_message,
+            tools,
         )
         self._check_bounds(request, [prompt])
-        grammar = self._json_grammar(request)
-        return Generation([prompt], request.num_choices, grammar=grammar)
+        return Generation(
+            [prompt],
+            request.num_choices,
+            grammar=self._grammar(request),
+            calls_tools=bool(tools),
+        )
 
     def completion(self, request: CompletionRequest) -> Generation:
         """Return what the completion request asks for; raises RequestRefused."""
@@ -74,7 +98,11 @@ class Generator:
         return Generation(tokens, request.num_choices, echoes)
 
     def chat_prompt(
-        self, messages: list[dict[str, str]], add_generation_prompt: bool, go_on: bool
+        self,
+        messages: list[TemplateMessage],
+        add_generation_prompt: bool,
+        go_on: bool,
+        tools: SequenceOf[Tool] = (),
     ) -> list[int]:
         """Return the tokens of a conversation in the model's own chat template."""
         if go_on and messages[-1]["role"] != "assistant":
@@ -85,6 +113,7 @@ class Generator:
         try:
             tokens: list[int] = self.loaded.tokenizer.apply_chat_template(
                 messages,
+                tools=[tool.for_template() for tool in tools] or None,
                 add_generation_prompt=add_generation_prompt,
                 # A partial answer without a letter yet is the same as no answer.
                 continue_final_message=go_on and bool(messages[-1]["content"].strip()),
@@ -142,17 +171,21 @@ class Generator:
         finally:
             self.scheduler.cancel([each for group in groups for each in group])
 
-    def _json_grammar(self, request: ChatRequest) -> Grammar | None:
-        schema = request.schema()
-        if schema is None:
-            return None
+    def _grammar(self, request: ChatRequest) -> Grammar | None:
+        """Return what the answer is held to, if anything; raises RequestRefused."""
+        schema, tools = request.schema(), request.callable_tools()
+        field = "tools" if tools else "response_format"
         try:
-            return self._grammars.for_schema(schema)
+            if schema is not None:
+                return self._grammars.for_schema(schema)
+            if tools:
+                many = request.parallel_tool_calls is not False
+                return self._grammars.for_lark(calls_grammar(tools, many))
         except UnusableGrammar as error:
             raise RequestRefused(
-                f"response_format: the schema cannot be followed: {error}",
-                "response_format",
+                f"{field}: the schema cannot be followed: {error}", field
             ) from error
+        return None
 
     def _check_bounds(self, request: Request, prompts: list[list[int]]) -> None:
         if request.num_choices > self.scheduler.max_concurrency:
@@ -192,7 +225,3 @@ class Generator:
         if isinstance(prompt, str):
             return prompt
         return str(self.loaded.tokenizer.decode(prompt))
-
-
-def as_template_messages(messages: list[Message]) -> list[dict[str, str]]:
-    return ChatRequest(messages=messages).template_messages()

@@ -6,8 +6,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from workers.transformers_engine.errors import RequestRefused
+from workers.transformers_engine.errors import RequestRefused, unsupported
+from workers.transformers_engine.messages import Message, TemplateMessage
 from workers.transformers_engine.sampling import SamplingParameters
+from workers.transformers_engine.tools import NamedChoice, Tool
 
 Count = Annotated[int, Meta(ge=1)]
 CountOrZero = Annotated[int, Meta(ge=0)]
@@ -118,18 +120,6 @@ class ResponseFormat(Struct, frozen=True):
         return None
 
 
-class ContentPart(Struct, frozen=True):
-    type: str
-    text: str | None = None
-
-
-class Message(Struct, frozen=True):
-    role: str
-    content: str | list[ContentPart] | None = None
-    name: str | None = None
-    tool_calls: list[Any] | None = None
-
-
 class ChatRequest(Request, kw_only=True, frozen=True):
     messages: Annotated[list[Message], Meta(min_length=1)]
     max_tokens: Count | None = None
@@ -139,7 +129,9 @@ class ChatRequest(Request, kw_only=True, frozen=True):
     add_generation_prompt: bool = True
     continue_final_message: bool = False
     response_format: ResponseFormat | None = None
-    tools: list[Any] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
 
     def completion_limit(self) -> int | None:
@@ -148,12 +140,20 @@ class ChatRequest(Request, kw_only=True, frozen=True):
     def num_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
-    def template_messages(self) -> list[dict[str, str]]:
+    def template_messages(self) -> list[TemplateMessage]:
         """Return the messages as templates read them; refuses what is no text."""
-        return [
-            {"role": message.role, "content": _text_of(message)}
-            for message in self.messages
-        ]
+        return [message.for_template() for message in self.messages]
+
+    def usable_tools(self) -> list[Tool]:
+        """Return the tools that the model may call."""
+        return [] if self.tool_choice == "none" else self.tools or []
+
+    def callable_tools(self) -> list[Tool]:
+        """Return the tools of which the answer must call one; none: it is free."""
+        if isinstance(self.tool_choice, NamedChoice):
+            name = self.tool_choice.function.name
+            return [tool for tool in self.tools or [] if tool.function.name == name]
+        return (self.tools or []) if self.tool_choice == "required" else []
 
     def schema(self) -> dict[str, Any] | bool | None:
         """Return the schema that the answer must follow; None if it is free."""
@@ -161,14 +161,11 @@ class ChatRequest(Request, kw_only=True, frozen=True):
 
     def refuse_unsupported(self) -> None:
         """Raise `RequestRefused` for what this engine cannot do."""
-        for field in ("tools", "functions"):
-            if getattr(self, field):
-                raise _unsupported(field, "tool calls")
-        if self.schema() is not None and self.continue_final_message:
-            raise RequestRefused(
-                "response_format: a partial answer cannot be continued in JSON.",
-                "response_format",
-            )
+        if self.functions:
+            raise unsupported("functions", "functions, the forerunner of tools")
+        self._refuse_bad_tool_choice()
+        if self.schema() is not None:
+            self._refuse_beside_schema()
         if self.add_generation_prompt and self.continue_final_message:
             raise RequestRefused(
                 "continue_final_message needs add_generation_prompt to be false.",
@@ -176,6 +173,33 @@ class ChatRequest(Request, kw_only=True, frozen=True):
             )
         if self.top_logprobs and not self.logprobs:
             raise RequestRefused("top_logprobs needs logprobs: true.", "top_logprobs")
+
+    def _refuse_bad_tool_choice(self) -> None:
+        choice = self.tool_choice
+        if choice in (None, "none", "auto"):
+            return
+        if not self.callable_tools():
+            raise RequestRefused(
+                "tool_choice: there is no such tool in tools.", "tool_choice"
+            )
+        if self.continue_final_message:
+            raise RequestRefused(
+                "tool_choice: a partial answer cannot be continued by a forced call.",
+                "tool_choice",
+            )
+
+    def _refuse_beside_schema(self) -> None:
+        if self.continue_final_message:
+            raise RequestRefused(
+                "response_format: a partial answer cannot be continued in JSON.",
+                "response_format",
+            )
+        if self.usable_tools():
+            raise RequestRefused(
+                "response_format: an answer cannot be held to a schema while it may"
+                ' call tools; send tool_choice "none" or no tools.',
+                "response_format",
+            )
 
 
 class CompletionRequest(Request, kw_only=True, frozen=True):
@@ -210,9 +234,9 @@ class CompletionRequest(Request, kw_only=True, frozen=True):
                 "max_tokens: 0 needs echo: there would be no answer.", "max_tokens"
             )
         if self.suffix:
-            raise _unsupported("suffix", "suffixes")
+            raise unsupported("suffix", "suffixes")
         if self.best_of is not None and self.best_of != self.num_choices:
-            raise _unsupported("best_of", "best_of other than n")
+            raise unsupported("best_of", "best_of other than n")
 
 
 class TokenizeRequest(Struct, kw_only=True, frozen=True):
@@ -246,19 +270,6 @@ def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
-def _text_of(message: Message) -> str:
-    if message.tool_calls:
-        raise _unsupported("messages", "tool calls")
-    if isinstance(message.content, str):
-        return message.content
-    texts = []
-    for part in message.content or []:
-        if part.type != "text" or part.text is None:
-            raise _unsupported("messages", f"content of type {part.type!r}")
-        texts.append(part.text)
-    return "\n".join(texts)
-
-
 def _token_biases(biases: dict[str, float], vocabulary_size: int) -> dict[int, float]:
     tokens = {}
     for name, bias in biases.items():
@@ -268,11 +279,3 @@ def _token_biases(biases: dict[str, float], vocabulary_size: int) -> dict[int, f
             )
         tokens[int(name)] = bias
     return tokens
-
-
-def _unsupported(field: str, what: str) -> RequestRefused:
-    return RequestRefused(
-        f"{field}: this model's worker does not support {what}; a vLLM worker does.",
-        field,
-        "unsupported_parameter",
-    )
