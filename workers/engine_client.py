@@ -63,9 +63,9 @@ class EngineClient:
     url: str
     key: str
 
-    async def is_healthy(self) -> bool:
+    async def is_healthy(self, timeout: aiohttp.ClientTimeout = CALL_TIMEOUT) -> bool:
         try:
-            await self._call("GET", "/health")
+            await self._call("GET", "/health", timeout=timeout)
         except EngineSilent:
             return False
         return True
@@ -87,15 +87,21 @@ class EngineClient:
 
         That also proves that it can work: loaded is not the same as able.
         """
-        done = [task for task in TRIALS if await self._does(task, name)]
+        done = [task for task in TRIALS if await self.does(task, name)]
         if set(done) <= {Task.TOKENIZE}:
             raise EngineSilent(f"it does nothing with {name} that can be offered")
         return done
 
-    async def _does(self, task: Task, name: str) -> bool:
+    async def does(
+        self,
+        task: Task,
+        name: str,
+        timeout: aiohttp.ClientTimeout = PROBE_TIMEOUT,
+    ) -> bool:
+        """Return whether the engine does `task`, by the least that shows it done."""
         path, fields = TRIALS[task]
         try:
-            await self._call("POST", path, {"model": name, **fields}, PROBE_TIMEOUT)
+            await self._call("POST", path, {"model": name, **fields}, timeout)
         except EngineSilent as error:
             if error.status in NOT_DONE:
                 return False

@@ -11,13 +11,13 @@ from workers.backoff import Backoff
 from workers.config import WorkerConfig
 from workers.engine_client import EngineClient, EngineSilent
 from workers.engine_process import EngineCommand, EngineProcess, start_engine
+from workers.engine_watch import EngineWatch
 from workers.metrics_scrape import EngineNumbers
 from workers.protocol import Task, WorkerState
 
 logger = logging.getLogger(__name__)
 
 READY_POLL_SECONDS = 0.25
-HEALTH_POLL_SECONDS = 5.0
 LOADING_NOTICE_SECONDS = 30.0
 MAX_FAILED_FIRST_STARTS = 3
 HEALTHY_AFTER_SECONDS = 300.0
@@ -45,6 +45,13 @@ class EngineRun:
     tasks: tuple[Task, ...]
     context_length: int
     kv_cache_tokens: int | None
+
+    @property
+    def tiny_task(self) -> Task:
+        """What costs the engine least of all that it does with the model itself."""
+        if Task.COMPLETIONS in self.tasks:
+            return Task.COMPLETIONS
+        return next(task for task in self.tasks if task is not Task.TOKENIZE)
 
 
 class EngineSupervisor:
@@ -99,9 +106,8 @@ class EngineSupervisor:
         An engine too busy to answer must not look idle: it would be sent more work,
         and a drain would cut off what it is busy with.
         """
-        if self.current is not None:
-            with contextlib.suppress(EngineSilent):
-                self._numbers = await self.client.numbers()
+        if self.current is not None and self.state is WorkerState.READY:
+            await self._read_numbers()
         return self._numbers
 
     def kill(self) -> None:
@@ -120,29 +126,56 @@ class EngineSupervisor:
         working = asyncio.create_task(self._work())
         try:
             await asyncio.wait({ended, working}, return_when="FIRST_COMPLETED")
-            if working.done() and not ended.done():
+            if working.done():
                 return working.result(), self.current is not None
             return ended.result(), self.current is not None
         finally:
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
             self._set_current(None)
+            self._numbers = EngineNumbers()  # what it had in hand is lost
             await process.stop()
             await ended
 
     async def _work(self) -> str:
         """Announce the engine once it is ready; return why it has to be restarted."""
         try:
-            self._set_current(await self._wait_until_ready())
+            run = await self._wait_until_ready()
         except EngineSilent as error:
             return f"is up but cannot work ({error})"
         self.state = WorkerState.READY
-        healthy_at = time.monotonic()
-        while time.monotonic() - healthy_at < self._config.hung_seconds:
-            await asyncio.sleep(min(HEALTH_POLL_SECONDS, self._config.hung_seconds))
-            if await self.client.is_healthy():
-                healthy_at = time.monotonic()
-        return f"has not answered for {self._config.hung_seconds:.0f} s"
+        self._set_current(run)
+        return await self._watch(run)
+
+    async def _watch(self, run: EngineRun) -> str:
+        """Say whether the engine is to be given work; return why it hangs, if it does.
+
+        It may come out of it: a busy machine, a suspended one.
+        """
+        watch = EngineWatch(
+            self.client,
+            self._read_numbers,
+            self._config.name,
+            run.tiny_task,
+            self._config.hung_seconds,
+        )
+        try:
+            while not (reason := await watch.look()):
+                self.state = (
+                    WorkerState.FAILED if watch.is_suspect else WorkerState.READY
+                )
+                await watch.pause()
+        finally:
+            watch.close()
+        self.state = WorkerState.FAILED
+        if watch.is_silent:
+            self.kill()
+        return reason
+
+    async def _read_numbers(self) -> EngineNumbers:
+        with contextlib.suppress(EngineSilent):
+            self._numbers = await self.client.numbers()
+        return self._numbers
 
     async def _wait_until_ready(self) -> EngineRun:
         started_at = notice_at = time.monotonic()

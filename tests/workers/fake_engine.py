@@ -1,8 +1,9 @@
 """An engine without a model: what an agent asks for, and a way to make it crash.
 
 It does completions; a model named `embedder` does embeddings, `idler` nothing.
-`POST /crash` ends it, `POST /hang` makes it stop answering, `POST /busy` and
-`POST /idle` set how many requests it claims to run. Started with a key, as engines are.
+`POST /crash` ends it, `POST /hang` makes it stop answering, `POST /stall` makes it
+get nothing done while it answers, `POST /busy` and `POST /idle` set how many requests
+it claims to run. Started with a key, as engines are.
 """
 
 import json
@@ -21,6 +22,7 @@ METRICS = "vllm:num_requests_running {}\nvllm:generation_tokens_total 42\n"
 class Handler(BaseHTTPRequestHandler):
     num_running = 0
     go_on = threading.Event()
+    work_on = threading.Event()
 
     def do_GET(self) -> None:
         self.go_on.wait()
@@ -34,18 +36,23 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             self.answer(METRICS.format(Handler.num_running))
         else:
-            self.answer({"version": "1.0", "environment": sorted(os.environ)})
+            about = {"pid": os.getpid(), "environment": sorted(os.environ)}
+            self.answer({"version": "1.0", **about})
 
     def do_POST(self) -> None:
         if self.path == "/crash":
             os._exit(3)
         elif self.path == "/hang":
             self.go_on.clear()
+        elif self.path == "/stall":
+            self.work_on.clear()
         elif self.path in ("/busy", "/idle"):
             Handler.num_running = int(self.path == "/busy")
         elif self.path != TASK_PATH:
             self.send_error(404)
             return
+        else:
+            self.work_on.wait()
         self.answer({"choices": []})
 
     def answer(self, body: Any) -> None:
@@ -62,4 +69,5 @@ if __name__ == "__main__":
     if sys.argv[3] == "cannot-load":
         sys.exit("This model cannot be loaded.")
     Handler.go_on.set()
+    Handler.work_on.set()
     ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()

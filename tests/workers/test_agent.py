@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -93,6 +94,11 @@ def control(controller: StubController, path: str) -> None:
     _, joined = controller.joins[-1]
     with suppress(OSError):
         call(joined.address, path, joined.engine_key, "POST")
+
+
+def engine_pid(controller: StubController) -> int:
+    _, joined = controller.joins[-1]
+    return int(call(joined.address, "/version", joined.engine_key)["pid"])
 
 
 def is_listening(address: str) -> bool:
@@ -264,7 +270,68 @@ async def test_a_hung_engine_is_started_again(
 
     control(controller, "/hang")
 
-    await worker.says("The engine has not answered for 1 s")
+    await worker.says("The engine has not answered for")
+    await controller.until(lambda: len(controller.joins) == 2)
+
+
+async def test_an_engine_that_answers_but_does_nothing_is_started_again(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker("--hung-seconds", "1")
+    await controller.until(lambda: bool(controller.heartbeats))
+
+    control(controller, "/stall")
+    await controller.until(
+        lambda: controller.heartbeats[-1].state == WorkerState.FAILED
+    )
+
+    await worker.says("The engine answers, but has not done anything for 1 s; starting")
+    await controller.until(lambda: len(controller.joins) == 2)
+
+
+async def test_a_stopped_engine_is_given_no_work_and_started_again(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker("--hung-seconds", "3")
+    await controller.until(lambda: bool(controller.heartbeats))
+    control(controller, "/busy")
+
+    os.kill(engine_pid(controller), signal.SIGSTOP)
+    await worker.says("The engine does not respond: it is given no more work")
+    await worker.says("The engine has not answered for")
+    await controller.until(lambda: len(controller.joins) == 2)
+
+    states = [beat.state for beat in controller.heartbeats]
+    assert WorkerState.FAILED in states
+    assert controller.heartbeats[-1].num_restarts == 1
+
+
+async def test_an_engine_that_comes_out_of_its_silence_is_left_running(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker("--hung-seconds", "10")
+    await controller.until(lambda: bool(controller.heartbeats))
+    pid = engine_pid(controller)
+
+    os.kill(pid, signal.SIGSTOP)
+    await worker.says("The engine does not respond")
+    os.kill(pid, signal.SIGCONT)
+    await worker.says("The engine responds again")
+    seen = len(controller.heartbeats)
+    await controller.until(lambda: len(controller.heartbeats) > seen + 1)
+
+    assert controller.heartbeats[-1].state == WorkerState.READY
+    assert len(controller.joins) == 1
+
+
+async def test_a_killed_engine_is_started_again(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    worker = await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+
+    os.kill(engine_pid(controller), signal.SIGKILL)
+    await worker.says("The engine was ended by SIGKILL; starting it again in")
     await controller.until(lambda: len(controller.joins) == 2)
 
 
