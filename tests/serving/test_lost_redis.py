@@ -1,0 +1,32 @@
+"""What goes on without Redis, and what waits for it."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.mock_engine import running_mock_engine
+from tests.product import joined, quick_product, wait_until
+
+pytestmark = pytest.mark.redis
+
+
+def test_v1_is_served_while_redis_is_gone(
+    new_var_dir: Callable[[], Path], tmp_path: Path
+):
+    with ExitStack() as stack:
+        redis = stack.enter_context(ExitStack())
+        url = redis.enter_context(servers.running_redis(tmp_path))
+        product = stack.enter_context(quick_product(new_var_dir(), REDIS_URL=url))
+        engine = stack.enter_context(running_mock_engine())
+        stack.enter_context(joined(product, engine))
+        before = product.chat()
+
+        redis.close()
+
+        assert (before.status, product.chat().status) == (200, 200)
+        assert product.call("GET", "/readyz").json["models"] == ["mock-1"]
+        assert product.call("GET", "/accounts/login/").status == 200
+        wait_until(lambda: len(product.ledger()) == 2, "both requests in the ledger")
