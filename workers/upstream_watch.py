@@ -91,9 +91,16 @@ class UpstreamWatch:
                 self._say_trouble(trouble)
                 await asyncio.sleep(backoff.next_pause())
                 continue
+            except Exception:
+                # An answer such as nobody foresaw. The other endpoints go on.
+                logger.exception("%s: looking again.", self.endpoint.name)
+                await asyncio.sleep(backoff.next_pause())
+                continue
             backoff.reset()
-            self._say_trouble(await self._watch())
-            self._end()
+            try:
+                self._say_trouble(await self._watch())
+            finally:
+                self._end()
 
     async def ready(self) -> UpstreamRun:
         """Return the present run, waiting until there is one."""

@@ -6,15 +6,18 @@ from asgiref.sync import sync_to_async
 from controller.fleet import registry
 from controller.fleet.addresses import path_on_engine
 from controller.fleet.errors import WorkerRefused
+from controller.gateway import running_gateway
+from controller.identity.caller import chat_caller
 from controller.models import Placement, Worker
+from controller.relay.request import InferenceRequest
 from tests.controller.fake_engine import (
     answering,
     make_join,
     make_offer,
     running_engine,
 )
-from tests.factories import make_join_token
-from workers.protocol import INFERENCE_PATHS, RefusalCode
+from tests.factories import make_join_token, make_user
+from workers.protocol import INFERENCE_PATHS, RefusalCode, Task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,3 +119,26 @@ async def test_an_upstream_cannot_be_put_beside_an_engine_of_ours(upstream):
         await registry.register(upstream_join(upstream, "qwen"), secret)
 
     assert refused.value.code == RefusalCode.ADDRESS_TAKEN
+
+
+async def test_a_request_goes_below_the_base_path(upstream):
+    answer = b'{"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}'
+    path = "/api/v1/chat/completions"
+    del upstream.answers[path]
+    upstream.with_key[path] = answering(200, answer)
+    _, secret = await new_token()
+    await registry.register(upstream_join(upstream, "llama"), secret)
+    request = InferenceRequest(
+        endpoint="/v1/chat/completions", task=Task.CHAT, model="llama", body={}
+    )
+
+    async with running_gateway() as gateway:
+        exchange = await gateway.open(await sync_to_async(some_caller)(), request)
+        await exchange.aclose()
+
+    assert exchange.body() == answer
+    assert upstream.asked[-1].path == path
+
+
+def some_caller():
+    return chat_caller(make_user().pk)
