@@ -1,0 +1,165 @@
+"""Says what stands between a worker and its controller: `python -m workers.check`.
+
+Each step is one line; the first that is not well is followed by its repair, and what
+depends on it is not tried. The join token is not spent. Exit status: 0 if a worker
+could join, else 1.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from workers import controller_check
+from workers.addresses import (
+    DEFAULT_PORT,
+    default_host,
+    local_url,
+    with_scheme,
+    worker_address,
+)
+from workers.config import (
+    DEFAULT_CONTROLLER,
+    DEFAULT_TOKEN_FILE,
+    controller_address,
+    token_source,
+)
+from workers.controller_check import Finding, NotWell
+from workers.errors import BadSetting, CannotStart
+
+COLOURS = {"ok": "\033[32m", "odd": "\033[33m", "FAIL": "\033[31m"}
+PLAIN = "\033[0m"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m workers.check",
+        description="Say what stands between a worker on this machine and its"
+        " controller. Nothing is registered and no token is spent.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--controller-address", help=f"default: {DEFAULT_CONTROLLER}")
+    add("--join-token-file", type=Path, help=f"default: {DEFAULT_TOKEN_FILE}")
+    add("--worker-address", help="as for the worker: how the controller reaches it")
+    add("--host", help="as for the worker: the address that it binds to")
+    add("--port", type=int, help=f"as for the worker (default: {DEFAULT_PORT})")
+    add("--engine-key-file", type=Path, help="also see whether this key opens it")
+    arguments = parser.parse_args()
+    try:
+        return asyncio.run(_check(arguments))
+    except CannotStart as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+async def _check(arguments: argparse.Namespace) -> int:
+    controller = controller_address(arguments.controller_address)
+    try:
+        async for finding in _findings(arguments, controller):
+            _say("ok" if finding.is_well else "odd", finding.name, finding.text)
+    except NotWell as trouble:
+        _say("FAIL", trouble.name, str(trouble))
+        sys.stdout.write(f"      {trouble.repair}\n")
+        return 1
+    sys.stdout.write("A worker can join.\n")
+    return 0
+
+
+async def _findings(
+    arguments: argparse.Namespace, controller: str
+) -> AsyncIterator[Finding]:
+    """The steps, each as soon as it is known; raises `NotWell` with the last."""
+    for step in (
+        controller_check.name_resolution,
+        controller_check.route,
+        controller_check.connection,
+        controller_check.tls,
+    ):
+        if finding := await step(controller):
+            yield finding
+    async with aiohttp.ClientSession() as session:
+        yield await controller_check.is_a_controller(session, controller)
+        yield await controller_check.clock(session, controller)
+        source = token_source(arguments.join_token_file)
+        token = controller_check.join_token(source)
+        yield Finding("token file", f"there is a join token in {source}")
+        address, where = _claimed(arguments, controller)
+        async with _listening(*where) as is_ours:
+            if is_ours:
+                here = local_url(*where)
+                text = f"nothing listened at {here}; this check does meanwhile"
+                yield Finding("engine", text)
+            findings = controller_check.seen_from_there(
+                session, controller, token, address, _key(arguments.engine_key_file)
+            )
+            async for finding in findings:
+                yield finding
+
+
+def _claimed(
+    arguments: argparse.Namespace, controller: str
+) -> tuple[str, tuple[str, int]]:
+    """Return the worker's address as it would be claimed, and where it would bind."""
+    host = arguments.host or default_host(controller)
+    port = arguments.port
+    if port is None and arguments.worker_address:
+        port = urlsplit(with_scheme(arguments.worker_address)).port
+    port = port or DEFAULT_PORT
+    address = worker_address(arguments.worker_address, host, port, controller)
+    return address, (host, port)
+
+
+@asynccontextmanager
+async def _listening(host: str, port: int) -> AsyncIterator[bool]:
+    """Refuse whoever calls the worker's port, as its engine would; False if taken.
+
+    So that the way back can be tried before there is an engine.
+    """
+    try:
+        server = await asyncio.start_server(_refuse, host, port)
+    except OSError:
+        yield False  # an engine, or whatever is there, answers for itself
+        return
+    async with server:
+        yield True
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), timeout=5)
+        writer.write(
+            b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n"
+            b"Connection: close\r\n\r\n"
+        )
+        await writer.drain()
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+        pass  # not HTTP, or gone: nothing to tell it
+    finally:
+        writer.close()
+
+
+def _key(file: Path | None) -> str:
+    if file is None:
+        return ""
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        raise BadSetting(f"--engine-key-file {file}: {error.strerror}.") from error
+
+
+def _say(mark: str, name: str, text: str) -> None:
+    shown = f"{mark:<4}"
+    if sys.stdout.isatty():
+        shown = f"{COLOURS[mark]}{shown}{PLAIN}"
+    sys.stdout.write(f"{shown}  {name:<12} {text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
