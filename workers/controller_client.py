@@ -48,7 +48,8 @@ REPAIRS: dict[str, str] = {
     ),
     RefusalCode.ENGINE_REDIRECTS: "Give the engine's own address as --worker-address.",
     RefusalCode.ENGINE_REFUSES_KEY: (
-        "Something else answers at that address: check --worker-address."
+        "Check the key that an upstream was given, or --worker-address: something else"
+        " may answer there."
     ),
     RefusalCode.ENGINE_SERVES_OTHER: (
         "Something else answers at that address: check --worker-address."
@@ -67,6 +68,8 @@ class Refused(Exception):
         self.status = status
         self.code = reason.code
         repair = REPAIRS.get(reason.code, "")
+        if repair in reason.message:  # the controller said so itself
+            repair = ""
         super().__init__(f"{reason.message.rstrip('.')}. {repair}".rstrip())
 
 

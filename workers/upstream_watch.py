@@ -166,6 +166,7 @@ class UpstreamWatch:
             since_slow += self._poll_seconds
             is_slow_turn = since_slow >= self._slow_poll_seconds
             try:
+                self._look_at_key(run)
                 await self._poll(client)
                 if is_slow_turn:
                     since_slow = 0.0
@@ -192,11 +193,13 @@ class UpstreamWatch:
         elif self._has_health_page and not await client.has_health_page():
             raise UpstreamSilent("its /health does not answer")
 
-    async def _poll_slowly(self, client: UpstreamClient, run: UpstreamRun) -> None:
-        """Raise if what the controller was told is true no longer."""
+    def _look_at_key(self, run: UpstreamRun) -> None:
         with contextlib.suppress(BadSetting):  # a file in the middle of being replaced
             if self.endpoint.read_key() != run.key:
                 raise _Changed("its key file holds another key")
+
+    async def _poll_slowly(self, client: UpstreamClient, run: UpstreamRun) -> None:
+        """Raise if what the controller was told is true no longer."""
         listed = frozenset(model.id for model in await client.models())
         missing = {offer.upstream_model or offer.name for offer in run.models} - listed
         if missing or (not self.endpoint.models and listed != run.listed):

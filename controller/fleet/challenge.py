@@ -49,19 +49,24 @@ async def challenge(
     names: Sequence[str],
     extra_headers: Mapping[str, str],
     keyless: bool,
+    lists_openly: bool,
     timeout: float,
 ) -> None:
     """Return if the engine is what it should be; `timeout` (seconds) is for all of it.
 
     Without the key every inference path and the list of models must refuse (skipped
-    for a `keyless` engine); with it, the list must hold all of `names`. Raises
-    `WorkerRefused` with one of the `engine_` codes, which tells the kind of failure
-    and never a byte of what was answered.
+    for a `keyless` engine); with it, the list must hold all of `names`. One that
+    `lists_openly`, as llama.cpp and some providers do, may show its list to anybody;
+    the key is then tried at another door. Raises `WorkerRefused` with one of the
+    `engine_` codes, which tells the kind of failure and never a byte of what was
+    answered.
     """
     async with engine_at(resolved, base_path, timeout) as engine:
         if not keyless:
-            await engine.expect_shut()
+            await engine.expect_shut(lists_openly=lists_openly)
         await engine.expect_models(names, engine_key, extra_headers)
+        if lists_openly and engine_key:
+            await engine.expect_key_taken(engine_key, extra_headers)
 
 
 @asynccontextmanager
@@ -119,9 +124,11 @@ class Engine:
         """Raise unless something there speaks HTTP, whatever it says."""
         await self._call("GET", MODELS_PATH)
 
-    async def expect_shut(self) -> None:
+    async def expect_shut(self, *, lists_openly: bool = False) -> None:
         """Raise unless every inference path and the list of models refuse."""
-        calls = [("POST", path) for path in INFERENCE_PATHS] + [("GET", MODELS_PATH)]
+        calls = [("POST", path) for path in INFERENCE_PATHS]
+        if not lists_openly:
+            calls.append(("GET", MODELS_PATH))
         async with asyncio.TaskGroup() as group:
             checks = [group.create_task(self._openness(*call)) for call in calls]
         for check in checks:
@@ -132,14 +139,9 @@ class Engine:
         self, names: Sequence[str], key: str, extra_headers: Mapping[str, str]
     ) -> None:
         """Raise unless the list that the key opens holds all of `names`."""
-        headers = CIMultiDict(extra_headers)
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
+        headers = _with_key(extra_headers, key)
         status, body = await self._call("GET", MODELS_PATH, headers)
-        if status in (401, 403):
-            raise self._refusal(
-                RefusalCode.ENGINE_REFUSES_KEY, "refuses the key that the worker gave"
-            )
+        self._expect_key_taken(status)
         if refusal := self._redirect_or_absence(MODELS_PATH, status):
             raise refusal
         if status != HTTPStatus.OK:
@@ -153,6 +155,21 @@ class Engine:
             raise self._refusal(
                 RefusalCode.ENGINE_SERVES_OTHER,
                 f"does not list {', '.join(map(repr, missing))}",
+            )
+
+    async def expect_key_taken(
+        self, key: str, extra_headers: Mapping[str, str]
+    ) -> None:
+        """Raise if an inference path refuses the key; an empty request costs nothing,
+        and is complained of only behind the door."""
+        headers = _with_key(extra_headers, key)
+        status, _ = await self._call("POST", INFERENCE_PATHS[0], headers)
+        self._expect_key_taken(status)
+
+    def _expect_key_taken(self, status: int) -> None:
+        if status in (401, 403):
+            raise self._refusal(
+                RefusalCode.ENGINE_REFUSES_KEY, "refuses the key that the worker gave"
             )
 
     async def _openness(self, method: str, path: str) -> WorkerRefused | None:
@@ -239,6 +256,13 @@ class Engine:
 
     def _refusal(self, code: RefusalCode, problem: str) -> WorkerRefused:
         return WorkerRefused(code, f"The engine at {self._resolved.url} {problem}.")
+
+
+def _with_key(extra_headers: Mapping[str, str], key: str) -> CIMultiDict[str]:
+    headers = CIMultiDict(extra_headers)
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
 
 
 def _trust(resolved: ResolvedAddress) -> ssl.SSLContext | bool:

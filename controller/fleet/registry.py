@@ -49,6 +49,7 @@ async def register(join: JoinRequest, bearer: str) -> Registration:
         names=[offer.upstream_model or offer.name for offer in join.models],
         extra_headers=join.extra_headers,
         keyless=permit.is_keyless,
+        lists_openly=join.shares_address,
         timeout=settings.CHALLENGE_TIMEOUT.total_seconds(),
     )
     return await database_sync_to_async(_admit)(join, resolved, permit)

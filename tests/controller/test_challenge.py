@@ -29,7 +29,8 @@ def at(engine, scheme="http", host="127.0.0.1") -> ResolvedAddress:
 
 async def challenged(engine, resolved=None, **fields):
     values = {"engine_key": engine.key, "names": ["llama"], "extra_headers": {}}
-    values |= {"base_path": "/v1", "keyless": False, "timeout": 5.0}
+    values |= {"base_path": "/v1", "keyless": False, "lists_openly": False}
+    values |= {"timeout": 5.0}
     await challenge(resolved or at(engine), **values | fields)
 
 

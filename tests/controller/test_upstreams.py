@@ -28,7 +28,7 @@ LISTING = b'[{"id": "llama"}, {"id": "qwen"}]'
 @pytest.fixture
 async def upstream():
     """A hosted server: its API lies below /api, its list of models is a bare one."""
-    shut = {f"/api{path}": answering(403) for path in INFERENCE_PATHS}
+    shut = {f"/api{path}": answering(403) for path in INFERENCE_PATHS[1:]}
     listed = {"/api/v1/models": answering(200, LISTING)}
     async with running_engine(answers=shut, with_key=listed) as running:
         yield running
@@ -63,6 +63,25 @@ async def test_an_upstream_is_challenged_below_its_base_path_alone(upstream):
         "/api/v1/models",
         *(f"/api{path}" for path in INFERENCE_PATHS),
     }
+
+
+async def test_an_upstream_may_list_its_models_to_anybody(upstream):
+    _, secret = await new_token()
+    upstream.answers["/api/v1/models"] = answering(200, LISTING)
+
+    await registry.register(upstream_join(upstream, "llama"), secret)
+
+    assert await Worker.objects.acount() == 1
+
+
+async def test_a_wrong_key_is_found_where_the_list_is_open(upstream):
+    _, secret = await new_token()
+    upstream.answers["/api/v1/models"] = answering(200, LISTING)
+
+    with pytest.raises(WorkerRefused) as refused:
+        await registry.register(upstream_join(upstream, engine_key="wrong"), secret)
+
+    assert refused.value.code == RefusalCode.ENGINE_REFUSES_KEY
 
 
 @pytest.mark.parametrize(
@@ -124,7 +143,6 @@ async def test_an_upstream_cannot_be_put_beside_an_engine_of_ours(upstream):
 async def test_a_request_goes_below_the_base_path(upstream):
     answer = b'{"choices": [{"finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}'
     path = "/api/v1/chat/completions"
-    del upstream.answers[path]
     upstream.with_key[path] = answering(200, answer)
     _, secret = await new_token()
     await registry.register(upstream_join(upstream, "llama"), secret)

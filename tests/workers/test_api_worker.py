@@ -154,6 +154,19 @@ def test_an_open_upstream_needs_a_keyless_token_and_is_told_so(
         assert row_of(product, engine)["is_keyless"] == 1
 
 
+def test_a_wrong_key_is_found_where_the_list_is_open_to_all(
+    product: Product, tmp_path: Path
+) -> None:
+    with running_mock_engine(models=("listed",), open_paths=("/v1/models",)) as engine:
+        key = tmp_path / "upstream_key"
+        key.write_text("wrong")
+        flags = ("--upstream", engine.url, "--upstream-key-file", str(key))
+        with running_api_worker(product, tmp_path, *flags) as worker:
+            worker.says("Check the key that an upstream was given")
+            key.write_text(engine.config.key)
+            wait_until_listed(product, "listed")
+
+
 def test_an_upstream_that_dies_is_not_sent_to_until_it_is_back(
     product: Product, tmp_path: Path
 ) -> None:
