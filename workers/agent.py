@@ -120,6 +120,8 @@ class Agent:
             supervisor = EngineSupervisor(self._config, self._engine, client)
             logger.info("The engine listens at %s once it is loaded.", client.url)
             registration = self._registration(session, supervisor)
+            if registration is not None:
+                supervisor.on_change = registration.wake
             self._listen_for_signals(supervisor)
             running = asyncio.create_task(supervisor.run())
             known = asyncio.create_task(self._stay_known(registration, supervisor))

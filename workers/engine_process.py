@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workers.engine_guard import KEY_VARIABLE
+from workers.engine_output import EngineOutput
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 KILL_AFTER_SECONDS = 8.0
@@ -29,8 +30,16 @@ class EngineCommand:
 class EngineProcess:
     """One run of an engine. Its output goes where ours goes."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, output: EngineOutput
+    ) -> None:
         self._process = process
+        self._output = output
+
+    @property
+    def loading_progress(self) -> float | None:
+        """Share of the weights that are loaded, 0 to 1, as far as the engine says."""
+        return self._output.progress
 
     @property
     def pid(self) -> int:
@@ -40,6 +49,7 @@ class EngineProcess:
         """Wait until the engine ends; return how it did, for the log."""
         status = await self._process.wait()
         self.kill()  # what the engine itself started must not live on: vLLM's core
+        await self._output.last_lines()
         if status < 0:
             return f"was ended by {signal.Signals(-status).name}"
         return f"ended with status {status}"
@@ -68,19 +78,32 @@ async def start_engine(command: EngineCommand, key: str) -> EngineProcess:
     It leads a process group of its own: Ctrl-C at a terminal reaches the agent alone,
     which then lets the engine finish what is in flight.
     """
-    environment = {**os.environ, **command.environment, KEY_VARIABLE: key}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",  # it writes to a pipe, and what it says should show
+        **command.environment,
+        KEY_VARIABLE: key,
+    }
     for name in WITHHELD_VARIABLES:
         environment.pop(name, None)
     arguments, before_exec = _tied_to_us(command.arguments)
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        env=environment,
-        # The tether watches this pipe; an engine under prctl has nothing to read.
-        stdin=asyncio.subprocess.DEVNULL if before_exec else asyncio.subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=before_exec,
-    )
-    return EngineProcess(process)
+    # The tether watches this pipe; an engine under prctl has nothing to read.
+    stdin = asyncio.subprocess.DEVNULL if before_exec else asyncio.subprocess.PIPE
+    output = EngineOutput()
+    await output.open()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *arguments,
+            env=environment,
+            stdin=stdin,
+            stdout=output.stdout,
+            stderr=output.stderr,
+            start_new_session=True,
+            preexec_fn=before_exec,
+        )
+    finally:
+        output.close_our_end()
+    return EngineProcess(process, output)
 
 
 def _tied_to_us(

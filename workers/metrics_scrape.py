@@ -23,6 +23,8 @@ class EngineNumbers:
     prefix_cache_hits_total: int | None = None
     prompt_tokens_total: int | None = None
     generation_tokens_total: int | None = None
+    loading_progress: float | None = None
+    """Share of the weights that are loaded, of an engine that is not ready yet."""
 
     def heartbeat(
         self, state: WorkerState, start_id: str, num_restarts: int, models: list[str]
@@ -39,6 +41,7 @@ class EngineNumbers:
             prefix_cache_hits_total=self.prefix_cache_hits_total,
             prompt_tokens_total=self.prompt_tokens_total,
             generation_tokens_total=self.generation_tokens_total,
+            loading_progress=self.loading_progress,
         )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 TOKEN_POLL_SECONDS = 2.0
 RETRY_SECONDS = 5.0
+REPEAT_SECONDS = 60.0  # between two lines about the same trouble
+FIRST_HEARTBEAT_SECONDS = 5.0  # until a join says how often it is to be
 LEAVE_TIMEOUT_SECONDS = 3.0
 
 
@@ -95,11 +98,13 @@ class Registration(Generic[RunT]):
         self._prefix = f"{name}: " if name else ""
         self._wake = asyncio.Event()
         self._last_trouble = ""
+        self._trouble_said_at = 0.0
 
     async def run(self) -> None:
         """Join and heartbeat until cancelled."""
         while True:
             try:
+                await self._heartbeat_while_loading()
                 self.membership = await self._join_until_taken()
                 await self._heartbeat_while_known(self.membership)
             except Exception:
@@ -107,6 +112,10 @@ class Registration(Generic[RunT]):
                 logger.exception("The registration failed; trying again.")
                 await asyncio.sleep(RETRY_SECONDS)
             self.membership = None
+
+    def wake(self) -> None:
+        """Heartbeat at once: there is news."""
+        self._wake.set()
 
     def announce_leaving(self) -> None:
         """Let the next heartbeat, sent now, say that no more work is to come."""
@@ -141,10 +150,18 @@ class Registration(Generic[RunT]):
                 await asyncio.sleep(backoff.next_pause())
             except Refused as trouble:
                 self._say_trouble("The controller refuses this worker: %s", trouble)
-                await asyncio.sleep(backoff.next_pause())
+                await self._pause_or_new_token(backoff.next_pause())
             else:
                 self._last_trouble = ""  # that we joined has been said
                 return membership
+
+    async def _pause_or_new_token(self, seconds: float) -> None:
+        """Wait, but no longer than until there is another join token than before."""
+        refused = self._token.read()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._token.read() == refused:  # noqa: ASYNC110  (it is a file)
+                    await asyncio.sleep(TOKEN_POLL_SECONDS)
 
     async def _join(self, run: RunT) -> Membership:
         """Join by our own credential, or else by the join token."""
@@ -193,6 +210,33 @@ class Registration(Generic[RunT]):
         )
 
     # Heartbeats
+
+    async def _heartbeat_while_loading(self) -> None:
+        """Let a controller that knows us see how the engine comes up, until it is up.
+
+        The row's address and models are those of before; the join renews them.
+        """
+        identity = self._state_dir.read_identity(self._controller)
+        if identity is None:
+            return
+        loading = Membership(
+            identity=identity,
+            start_id="",
+            models=(),
+            heartbeat_seconds=FIRST_HEARTBEAT_SECONDS,
+        )
+        ready = asyncio.create_task(self._served.ready())
+        ready.add_done_callback(lambda _: self.wake())
+        try:
+            while not ready.done():
+                with contextlib.suppress(ControllerAway):  # a join will say so
+                    await self._heartbeat(loading)
+                    self.membership = loading
+                await self._pause(loading.heartbeat_seconds)
+        except Refused:
+            return  # we left, or were removed: a join will say what is missing
+        finally:
+            ready.cancel()
 
     async def _heartbeat_while_known(self, membership: Membership) -> None:
         """Heartbeat until the controller forgot us or the engine started anew."""
@@ -254,10 +298,11 @@ class Registration(Generic[RunT]):
             logger.info("%sThe controller hears us again.", self._prefix)
 
     def _say_trouble(self, sentence: str, trouble: Exception) -> None:
-        """Log a trouble when it is new, not at each of a thousand tries."""
+        """Log a trouble when it is new and then each minute, not at each try."""
         text = self._prefix + sentence % trouble
-        if text != self._last_trouble:
-            self._last_trouble = text
+        now = time.monotonic()
+        if text != self._last_trouble or now - self._trouble_said_at >= REPEAT_SECONDS:
+            self._last_trouble, self._trouble_said_at = text, now
             logger.warning(text)
 
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from workers.backoff import Backoff
@@ -63,12 +64,24 @@ class EngineSupervisor:
         self.engine = engine
         self.client = client
         self.current: EngineRun | None = None
-        self.state = WorkerState.LOADING
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when `state` has changed."""
         self.num_restarts = 0
+        self._state = WorkerState.LOADING
         self._config = config
         self._process: EngineProcess | None = None
         self._numbers = EngineNumbers()
         self._changed = asyncio.Event()
+
+    @property
+    def state(self) -> WorkerState:
+        return self._state
+
+    @state.setter
+    def state(self, state: WorkerState) -> None:
+        if state is not self._state:
+            self._state = state
+            self.on_change()
 
     async def run(self) -> None:
         """Start the engine, and again whenever it ends; raises EngineNeverStarted."""
@@ -106,6 +119,8 @@ class EngineSupervisor:
         An engine too busy to answer must not look idle: it would be sent more work,
         and a drain would cut off what it is busy with.
         """
+        if self.state is WorkerState.LOADING and self._process is not None:
+            return EngineNumbers(loading_progress=self._process.loading_progress)
         if self.current is not None and self.state is WorkerState.READY:
             await self._read_numbers()
         return self._numbers

@@ -133,6 +133,14 @@ def number(field: str, description: Any) -> Callable[[Any, Worker], str]:
     return shown
 
 
+def _in_words(worker: Any) -> str:
+    """The worker's state; of a loading engine how much it has loaded: loading, 43%."""
+    state, progress = ShownState(worker.shown_state), worker.loading_progress
+    if state == ShownState.LOADING and progress is not None:
+        return f"{state.label}, {progress:.0%}"
+    return str(state.label)
+
+
 @admin.register(Worker)
 class WorkerAdmin(ConsoleAdmin):
     form = WorkerForm
@@ -203,11 +211,11 @@ class WorkerAdmin(ConsoleAdmin):
 
     @display(description=_("state"), ordering="shown_state", label=COLOURS)  # type: ignore[untyped-decorator]
     def shown_state(self, worker: Any) -> tuple[str, str]:
-        return worker.shown_state, str(ShownState(worker.shown_state).label)
+        return worker.shown_state, _in_words(worker)
 
     @admin.display(description=_("state"))
     def state_in_words(self, worker: Any) -> str:
-        return str(ShownState(worker.shown_state).label)
+        return _in_words(worker)
 
     @admin.display(description=_("KV cache"), ordering="kv_cache_usage")
     def kv_cache(self, worker: Worker) -> str:

@@ -96,6 +96,13 @@ def test_the_list_shows_what_operators_decide_by(console):
         assert shown in page
 
 
+def test_a_loading_worker_is_shown_with_its_progress(console):
+    loading = make_worker(state="loading", loading_progress=0.43)
+
+    assert "loading, 43%" in console.get(WORKERS).content.decode()
+    assert "loading, 43%" in console.get(change_url(loading)).content.decode()
+
+
 @pytest.mark.parametrize(
     ("action", "before", "after"),
     [

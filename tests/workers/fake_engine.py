@@ -3,16 +3,20 @@
 It does completions; a model named `embedder` does embeddings, `idler` nothing.
 `POST /crash` ends it, `POST /hang` makes it stop answering, `POST /stall` makes it
 get nothing done while it answers, `POST /busy` and `POST /idle` set how many requests
-it claims to run. Started with a key, as engines are.
+it claims to run. Where the folder holds a file `loading`, it says what that says and
+loads until the file is gone. Started with a key, as engines are.
 """
 
 import json
 import os
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+LOADING = Path("loading")
 KEY = os.environ["SWITCHYARD_ENGINE_KEY"]
 TASK_PATHS = {"embedder": "/v1/embeddings", "idler": "/tokenize"}
 TASK_PATH = TASK_PATHS.get(sys.argv[3], "/v1/completions")
@@ -40,6 +44,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"version": "1.0", **about})
 
     def do_POST(self) -> None:
+        if self.headers["Authorization"] != f"Bearer {KEY}":
+            self.send_error(401)
+            return
         if self.path == "/crash":
             os._exit(3)
         elif self.path == "/hang":
@@ -68,6 +75,9 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     if sys.argv[3] == "cannot-load":
         sys.exit("This model cannot be loaded.")
+    while LOADING.exists():
+        sys.stderr.write(LOADING.read_text())
+        time.sleep(0.05)
     Handler.go_on.set()
     Handler.work_on.set()
     ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()

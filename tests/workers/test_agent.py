@@ -245,6 +245,22 @@ async def test_a_worker_outlives_its_controllers_absence(
     assert len(controller.credentials) == 1
 
 
+async def test_a_worker_outlives_ten_restarts_of_its_controller(
+    start_worker: StartWorker,
+) -> None:
+    controller = StubController()
+    async with controller.running():
+        await start_worker("--controller-address", controller.url)
+        await controller.until(lambda: bool(controller.heartbeats))
+
+    for _ in range(10):
+        controller.heartbeats.clear()
+        async with controller.running():
+            await controller.until(lambda: bool(controller.heartbeats))
+
+    assert len(controller.joins) == 1
+
+
 async def test_a_crashed_engine_is_started_again_and_joins_with_a_new_start_id(
     controller: StubController, start_worker: StartWorker
 ) -> None:
@@ -348,6 +364,47 @@ async def test_an_engine_too_busy_to_answer_does_not_look_idle(
     await controller.until(lambda: len(controller.heartbeats) > seen + 1)
 
     assert controller.heartbeats[-1].running == 1
+
+
+async def test_an_engine_that_loads_again_is_reported_with_its_progress(
+    controller: StubController, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+    (tmp_path / "loading").write_text("\rLoading weights:  43%|####")
+
+    control(controller, "/crash")
+    await controller.until(
+        lambda: controller.heartbeats[-1].state == WorkerState.FAILED
+    )
+    await controller.until(
+        lambda: controller.heartbeats[-1].state == WorkerState.LOADING
+    )
+    await controller.until(lambda: controller.heartbeats[-1].loading_progress == 0.43)
+    (tmp_path / "loading").unlink()
+    await controller.until(lambda: controller.heartbeats[-1].state == WorkerState.READY)
+
+    assert controller.heartbeats[-1].loading_progress is None
+
+
+async def test_a_worker_that_was_here_before_is_heard_while_its_engine_loads(
+    controller: StubController, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    first = await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+    first.process.kill()
+    await first.ended()
+    controller.heartbeats.clear()
+    (tmp_path / "loading").write_text("Loading shards:  7% Completed | 1/14\n")
+
+    await start_worker()
+    await controller.until(
+        lambda: any(beat.loading_progress == 0.07 for beat in controller.heartbeats)
+    )
+
+    assert len(controller.joins) == 1
+    (tmp_path / "loading").unlink()
+    await controller.until(lambda: len(controller.joins) == 2)
 
 
 async def test_an_engine_that_never_starts_ends_the_worker_with_a_reason(
