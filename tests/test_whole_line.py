@@ -13,8 +13,10 @@ from typing import Any
 
 import openai
 import pytest
+from playwright.sync_api import expect
 
 from tests import engines
+from tests.chromium import DESKTOP, running_chromium, sign_in
 from tests.product import (
     Product,
     listed_models,
@@ -142,6 +144,32 @@ def test_a_client_that_leaves_frees_the_engine(line, model):
     wait_until(lambda: running(line, model) == 0, "the engine to be free again", 20)
     rows = [row for row in line.product.ledger() if row["model"] == model]
     assert rows[-1]["status"] == 499
+
+
+@pytest.mark.browser
+def test_a_person_asks_and_an_operator_looks(line, tmp_path):
+    """With SCREENSHOTS=1 the pages that the README shows are taken anew."""
+    shots = Path("docs/screenshots") if os.environ.get("SCREENSHOTS") else tmp_path
+    with (
+        running_chromium() as browser,
+        browser.new_context(
+            base_url=line.product.url,
+            storage_state=sign_in(browser, line.product),
+            **DESKTOP,
+        ) as context,
+    ):
+        page = context.new_page()
+        page.goto("/")
+        page.get_by_label("Message", exact=True).fill("What is the capital of France?")
+        page.keyboard.press("Enter")
+        answer = page.locator("article").nth(1)
+        expect(answer).to_contain_text("France", timeout=60_000)
+        expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=60_000)
+        page.screenshot(path=shots / "chat.png")
+
+        page.goto("/admin/controller/worker/")
+        expect(page.get_by_text("transformers", exact=False).first).to_be_visible()
+        page.screenshot(path=shots / "admin.png")
 
 
 def test_workers_come_back_when_the_controller_was_away(line):

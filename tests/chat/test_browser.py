@@ -1,30 +1,16 @@
 """The pages in a headless Chromium, phone and desktop wide, against a live `serve`."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.chromium import DESKTOP, PHONE, running_chromium, sign_in
 from tests.mock_engine import MockEngine, running_mock_engine
 from tests.product import Product, joined, running_product, set_up
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESKTOP = {"viewport": {"width": 1280, "height": 800}}
-PHONE = {
-    "viewport": {"width": 390, "height": 844},
-    "is_mobile": True,
-    "has_touch": True,
-}
 WIDTHS = pytest.mark.parametrize("width", [DESKTOP, PHONE], ids=["desktop", "phone"])
 
 
@@ -53,35 +39,15 @@ def engine(product_and_engine: tuple[Product, MockEngine]) -> MockEngine:
     return product_and_engine[1]
 
 
-# Not longer than this module: a running Playwright keeps the thread's event loop.
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as running:
+def browser() -> Iterator[Browser]:
+    with running_chromium() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("chromium is not installed")
-    with playwright.chromium.launch(executable_path=path, args=FLAGS) as launched:
-        yield launched
-
-
-@pytest.fixture(scope="module")
 def signed_in(browser: Browser, product: Product) -> dict:
-    """The cookies of a session that began at the sign-in form."""
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(f"{product.url}/")
-    page.get_by_label("Login").fill(product.credentials.username)
-    page.get_by_label("Password").fill(product.credentials.password)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_label("Message", exact=True)).to_be_visible()
-    state = context.storage_state()
-    context.close()
-    return state
+    return sign_in(browser, product)
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """The console in a headless Chromium, against a live `serve` with a worker."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.chromium import running_chromium, sign_in
 from tests.mock_engine import running_mock_engine
 from tests.product import (
     Product,
@@ -18,14 +18,6 @@ from tests.product import (
 
 pytestmark = pytest.mark.browser
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PAGES = [
     "",
     "controller/worker/",
@@ -52,30 +44,16 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield running
 
 
-# Not longer than this module: a running Playwright keeps the thread's event loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("chromium is not installed")
-    with (
-        sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=path, args=FLAGS) as launched,
-    ):
-        yield launched
+    with running_chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def signed_in(browser: Browser, product: Product) -> dict:
     """The cookies of an operator who came in by the console's address."""
-    with browser.new_context(base_url=product.url) as context:
-        page = context.new_page()
-        page.goto("/admin/")
-        page.locator("input[name=login]").fill(product.credentials.username)
-        page.locator("input[name=password]").fill(product.credentials.password)
-        page.locator("input[name=password]").press("Enter")
-        expect(page.get_by_text("Live workers")).to_be_visible()
-        return context.storage_state()
+    return sign_in(browser, product, "/admin/")
 
 
 @pytest.fixture(params=[(1280, 800), (390, 844)], ids=["desktop", "phone"])

@@ -1,0 +1,54 @@
+"""A headless Chromium for tests of pages, and how people sign in with it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.product import Product
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "is_mobile": True,
+    "has_touch": True,
+}
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """The browser; skips the test where none is installed.
+
+    Not longer than a module: a running Playwright keeps the thread's event loop.
+    """
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=path, args=FLAGS) as browser,
+    ):
+        yield browser
+
+
+def sign_in(browser: Browser, product: Product, path: str = "/") -> Any:
+    """The cookies of a session of the operator's that began at the sign-in form."""
+    with browser.new_context(base_url=product.url) as context:
+        page = context.new_page()
+        page.goto(path)
+        page.get_by_label("Login").fill(product.credentials.username)
+        page.get_by_label("Password").fill(product.credentials.password)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_label("Password")).to_be_hidden()
+        return context.storage_state()
