@@ -3,7 +3,10 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 
 from workers.agent import run_worker
@@ -14,18 +17,75 @@ from workers.supervisor import Engine
 DEFAULT_CONCURRENCY = 16
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What an operator may say about this engine besides what all workers have."""
+
+    paths: Sequence[str]
+    names: Sequence[str]
+    """The served name and aliases of each path, with commas between."""
+    max_model_len: int | None = None
+    revision: str | None = None
+    num_bits: int | None = None
+
+
 def main() -> int:
+    arguments = _arguments()
+    options = EngineOptions(
+        paths=arguments.model_path,
+        names=_names(arguments.model_path, arguments.model_names or []),
+        max_model_len=arguments.max_model_len,
+        revision=arguments.revision,
+        num_bits=arguments.num_bits,
+    )
+    arguments.model_path, arguments.model_names = options.paths[0], options.names[0]
+    return run_worker(arguments, partial(transformers_engine, options=options))
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m workers.model_worker",
-        description="Serve a model with transformers, on a CPU or one GPU.",
+        description="Serve models with transformers, on a CPU or one GPU.",
         allow_abbrev=False,
+        conflict_handler="resolve",  # some flags may be given several times here
     )
     add_worker_arguments(parser)
-    parser.add_argument("--max-model-len", type=int, help="bound on the context")
-    arguments = parser.parse_args()
-    return run_worker(
-        arguments, partial(transformers_engine, max_model_len=arguments.max_model_len)
+    add = parser.add_argument
+    add(
+        "--model-path",
+        "--model",
+        action="append",
+        required=True,
+        help="folder, .gguf file, adapter's folder or name on the hub; repeat for more",
     )
+    add(
+        "--model-names",
+        action="append",
+        help="served name, then aliases, with commas between; repeat as the paths",
+    )
+    add("--max-model-len", type=int, help="bound on the context")
+    add("--revision", help="version of a model that comes from the hub")
+    bits = parser.add_mutually_exclusive_group()
+    for num_bits in (8, 4):
+        bits.add_argument(
+            f"--load-{num_bits}bit",
+            dest="num_bits",
+            action="store_const",
+            const=num_bits,
+            help=f"weights in {num_bits} bits, by bitsandbytes",
+        )
+    arguments = parser.parse_args()
+    if len(arguments.model_names or []) > len(arguments.model_path):
+        parser.error("--model-names is given more often than --model-path.")
+    return arguments
+
+
+def _names(paths: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Return the names of each path: as given in order, else its last part."""
+    return [
+        names or Path(path.rstrip("/")).name.removesuffix(".gguf")
+        for path, names in zip_longest(paths, given)
+    ]
 
 
 def transformers_engine(
@@ -34,25 +94,26 @@ def transformers_engine(
     port: int,
     state_dir: Path,
     *,
-    max_model_len: int | None = None,
+    options: EngineOptions,
 ) -> Engine:
-    """Return the engine that serves the model of `config` at `host` and `port`."""
+    """Return the engine that serves the models of `options` at `host` and `port`."""
     concurrency = config.max_concurrency or DEFAULT_CONCURRENCY
     flags: dict[str, object] = {
-        "--model-path": config.model_path,
         "--host": host,
         "--port": port,
         "--max-concurrency": concurrency,
         "--device": config.device,
         "--dtype": config.dtype,
-        "--max-model-len": max_model_len,
+        "--max-model-len": options.max_model_len,
+        "--revision": options.revision,
+        "--num-bits": options.num_bits,
     }
     arguments = [sys.executable, "-m", "workers.transformers_engine"]
     for flag, value in flags.items():
         if value is not None:
             arguments += [flag, str(value)]
-    for name in config.names:
-        arguments += ["--name", name]
+    for path, names in zip(options.paths, options.names, strict=True):
+        arguments += ["--model-path", path, "--names", names]
     environment = {
         "PYTHONPATH": str(import_folder(state_dir).absolute()),
         # Threads that spin while they wait for each other stop all progress when the

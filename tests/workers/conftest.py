@@ -12,8 +12,10 @@ from tests import engines
 def model_worker(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[engines.RunningWorker]:
+    """It serves the chat model and, under its folder's name, the embedding model."""
     folder = tmp_path_factory.mktemp("model-worker")
-    with engines.start_model_worker(folder) as worker:
+    second = ("--model-path", str(engines.minilm()))
+    with engines.start_model_worker(folder, flags=second) as worker:
         yield worker
 
 

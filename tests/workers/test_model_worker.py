@@ -81,6 +81,19 @@ def test_an_unknown_model_is_404(model_worker: RunningWorker) -> None:
     assert (status, error["code"]) == (404, "model_not_found")
 
 
+def test_one_process_serves_several_models(
+    model_worker: RunningWorker, client: openai.OpenAI
+) -> None:
+    served = {model.id for model in client.models.list()}
+    second = engines.minilm().name
+
+    made = client.embeddings.create(model=second, input=["Hello", "Good morning"])
+
+    assert served == {engines.MODEL_NAME, second}
+    assert [len(entry.embedding) for entry in made.data] == [384, 384]
+    assert refusal(model_worker, model=second)[1]["param"] == "model"
+
+
 def test_an_unknown_path_and_a_wrong_method_are_told_apart(
     model_worker: RunningWorker,
 ) -> None:

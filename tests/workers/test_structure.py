@@ -22,6 +22,7 @@ from workers.transformers_engine.app import Application
 from workers.transformers_engine.generation import Generator
 from workers.transformers_engine.model import LoadedModel
 from workers.transformers_engine.scheduler import Scheduler
+from workers.transformers_engine.served import ServedModel
 
 pytestmark = pytest.mark.engine
 
@@ -70,7 +71,7 @@ def generator() -> Iterator[Generator]:
 
 @pytest.fixture
 def client(generator: Generator) -> InProcessEngine:
-    return InProcessEngine(Application(generator, ("noise",)))
+    return InProcessEngine(Application([ServedModel(("noise",), generator)]))
 
 
 @pytest.fixture
@@ -79,9 +80,8 @@ def tool_client(generator: Generator) -> InProcessEngine:
     tokenizer = copy.copy(generator.loaded.tokenizer)
     tokenizer.chat_template = HERMES
     loaded = dataclasses.replace(generator.loaded, tokenizer=tokenizer)
-    return InProcessEngine(
-        Application(Generator(loaded, generator.scheduler), ("noise",))
-    )
+    taught = Generator(loaded, generator.scheduler)
+    return InProcessEngine(Application([ServedModel(("noise",), taught)]))
 
 
 async def test_the_bytes_of_a_chats_logprobs_are_its_content(

@@ -1,11 +1,11 @@
-"""The engine's HTTP side: a plain ASGI application over one `Generator`."""
+"""The engine's HTTP side: a plain ASGI application over one or more models."""
 
 import asyncio
 import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -16,6 +16,10 @@ from workers.transformers_engine.answers import (
     ChatAnswers,
     CompletionAnswers,
     Usage,
+)
+from workers.transformers_engine.embeddings import (
+    EmbeddingRequest,
+    embeddings_answer,
 )
 from workers.transformers_engine.errors import GenerationFailed, RequestRefused
 from workers.transformers_engine.exchange import Answer, Exchange, error_body
@@ -33,6 +37,7 @@ from workers.transformers_engine.requests import (
     decode_body,
 )
 from workers.transformers_engine.sampling import TokenScore
+from workers.transformers_engine.served import ServedModel, ServedModels
 from workers.transformers_engine.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -45,9 +50,8 @@ SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 class Application:
     """Answers OpenAI's calls, and those by which an agent looks after an engine."""
 
-    def __init__(self, generator: Generator, names: tuple[str, ...]) -> None:
-        self._generator = generator
-        self._names = names
+    def __init__(self, models: Sequence[ServedModel]) -> None:
+        self._models = ServedModels(models)
         self._started_at = int(time.time())
         self._handlers: dict[tuple[str, str], Handler] = {
             ("GET", "/health"): self.health,
@@ -56,6 +60,7 @@ class Application:
             ("GET", "/v1/models"): self.models,
             ("POST", "/v1/chat/completions"): self.chat_completions,
             ("POST", "/v1/completions"): self.completions,
+            ("POST", "/v1/embeddings"): self.embeddings,
             ("POST", "/tokenize"): self.tokenize,
             ("POST", "/detokenize"): self.detokenize,
         }
@@ -86,14 +91,15 @@ class Application:
             return Answer.of_json(error_body(error), 500)
 
     async def health(self, _exchange: Exchange) -> Answer:
-        # Without its scheduler the engine answers nothing: the agent starts it anew.
-        return Answer(b"", 200 if self._generator.scheduler.is_alive else 503)
+        # Without its thread a model answers nothing: the agent starts the engine anew.
+        is_alive = all(model.worker.is_alive for model in self._models.all)
+        return Answer(b"", 200 if is_alive else 503)
 
     async def version(self, _exchange: Exchange) -> Answer:
         return Answer.of_json({"version": transformers.__version__})
 
     async def metrics(self, _exchange: Exchange) -> Answer:
-        page = metrics_page(self._generator.scheduler)
+        page = metrics_page([model.worker for model in self._models.all])
         return Answer(page, content_type=b"text/plain; version=0.0.4; charset=utf-8")
 
     async def models(self, _exchange: Exchange) -> Answer:
@@ -103,35 +109,45 @@ class Application:
                 "object": "model",
                 "created": self._started_at,
                 "owned_by": "switchyard",
-                "root": self._names[0],
-                "max_model_len": self._generator.loaded.context_length,
+                "root": model.names[0],
+                "parent": model.parent,
+                "max_model_len": model.does.loaded.context_length,
             }
-            for name in self._names
+            for model in self._models.all
+            for name in model.names
         ]
         return Answer.of_json({"object": "list", "data": entries})
 
     async def chat_completions(self, exchange: Exchange) -> Answer:
         request = decode_body(await exchange.body(), ChatRequest)
-        self._check_model(request.model)
+        model = self._models.named(request.model)
         # In a thread: the tokens of a very long text take seconds to find.
-        generation = await asyncio.to_thread(self._generator.chat, request)
-        envelope = self._envelope(exchange, "chatcmpl", request)
+        generation = await asyncio.to_thread(model.generator.chat, request)
+        envelope = self._envelope(exchange, "chatcmpl", request, model)
         answers = ChatAnswers(*envelope, calls_tools=generation.calls_tools)
-        return await self._respond(exchange, request, generation, answers)
+        return await self._respond(exchange, model.generator, generation, answers)
 
     async def completions(self, exchange: Exchange) -> Answer:
         request = decode_body(await exchange.body(), CompletionRequest)
-        self._check_model(request.model)
-        generation = await asyncio.to_thread(self._generator.completion, request)
-        answers = CompletionAnswers(*self._envelope(exchange, "cmpl", request))
-        return await self._respond(exchange, request, generation, answers)
+        model = self._models.named(request.model)
+        generation = await asyncio.to_thread(model.generator.completion, request)
+        answers = CompletionAnswers(*self._envelope(exchange, "cmpl", request, model))
+        return await self._respond(exchange, model.generator, generation, answers)
+
+    async def embeddings(self, exchange: Exchange) -> Answer:
+        request = decode_body(await exchange.body(), EmbeddingRequest)
+        model = self._models.named(request.model)
+        name = request.model or model.names[0]
+        answer = await embeddings_answer(request, model.embedder, name)
+        return Answer.of_json(answer)
 
     async def tokenize(self, exchange: Exchange) -> Answer:
         request = decode_body(await exchange.body(), TokenizeRequest)
-        loaded = self._generator.loaded
+        model = self._models.named(request.model)
+        loaded = model.does.loaded
         if request.messages:
             messages = [message.for_template() for message in request.messages]
-            tokens = self._generator.chat_prompt(
+            tokens = model.generator.chat_prompt(
                 messages, request.add_generation_prompt, go_on=False
             )
         elif request.prompt is not None:
@@ -146,43 +162,39 @@ class Application:
     async def detokenize(self, exchange: Exchange) -> Answer:
         request = decode_body(await exchange.body(), DetokenizeRequest)
         try:
-            prompt = self._generator.loaded.tokenizer.decode(request.tokens)
+            model = self._models.named(request.model)
+            prompt = model.does.loaded.tokenizer.decode(request.tokens)
         except OverflowError as error:
             raise RequestRefused(
                 "tokens: not this model's tokens.", "tokens"
             ) from error
         return Answer.of_json({"prompt": prompt})
 
-    def _check_model(self, name: str) -> None:
-        if name and name not in self._names:
-            raise RequestRefused(
-                f"The model {name!r} does not exist.", "model", "model_not_found", 404
-            )
-
+    @staticmethod
     def _envelope(
-        self, exchange: Exchange, kind: str, request: Request
+        exchange: Exchange, kind: str, request: Request, model: ServedModel
     ) -> tuple[str, str, int, Vocabulary]:
         given = exchange.header(b"x-request-id") or ""
         request_id = given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        model = request.model or self._names[0]
-        vocabulary = self._generator.vocabulary
-        return f"{kind}-{request_id}", model, int(time.time()), vocabulary
+        name = request.model or model.names[0]
+        vocabulary = model.generator.vocabulary
+        return f"{kind}-{request_id}", name, int(time.time()), vocabulary
 
     async def _respond(
         self,
         exchange: Exchange,
-        request: Request,
+        generator: Generator,
         generation: Generation,
         answers: ChatAnswers | CompletionAnswers,
     ) -> Answer:
-        if request.stream:
-            chunks = self._chunks(request, generation, answers)
+        if generation.request.stream:
+            chunks = self._chunks(generator, generation, answers)
             return await exchange.stream_events(chunks)
         texts = [""] * generation.num_answers
         scores: list[list[TokenScore]] = [[] for _ in texts]
         reasons: list[str | None] = [None] * len(texts)
         num_tokens = [0] * len(texts)
-        async with aclosing(self._generator.run(request, generation)) as deltas:
+        async with aclosing(generator.run(generation)) as deltas:
             async for index, delta in deltas:
                 texts[index] += delta.text
                 scores[index] += delta.scores
@@ -197,11 +209,12 @@ class Application:
 
     async def _chunks(
         self,
-        request: Request,
+        generator: Generator,
         generation: Generation,
         answers: ChatAnswers | CompletionAnswers,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the events of a stream, without framing, up to the last usage."""
+        request = generation.request
         num_tokens = [0] * generation.num_answers
 
         def usage() -> Usage:
@@ -215,7 +228,7 @@ class Application:
 
         in_each = request.wants_usage_in_each_chunk
         begun: set[int] = set()
-        async with aclosing(self._generator.run(request, generation)) as deltas:
+        async with aclosing(generator.run(generation)) as deltas:
             async for index, delta in deltas:
                 if index not in begun:
                     # Not before the first token: until then a failure has a status.

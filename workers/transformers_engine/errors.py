@@ -32,10 +32,12 @@ class GenerationFailed(Exception):
     """The engine could not finish a sequence, for a reason that is not the client's."""
 
 
-def context_exceeded(limit: int, num_prompt: int, wished: int | None) -> RequestRefused:
+def context_exceeded(
+    limit: int, num_prompt: int, wished: int | None, field: str = "messages"
+) -> RequestRefused:
     """Return the refusal of a prompt that, with its completion, does not fit."""
     message = (
-        f"This model's maximum context length is {limit} tokens. However, your messages"
+        f"This model's maximum context length is {limit} tokens. However, your {field}"
         f" resulted in {num_prompt} tokens."
     )
     if wished is not None and num_prompt < limit:
@@ -44,7 +46,7 @@ def context_exceeded(limit: int, num_prompt: int, wished: int | None) -> Request
             f" requested {num_prompt + wished} tokens ({num_prompt} in the messages,"
             f" {wished} in the completion)."
         )
-    return RequestRefused(message, "messages", "context_length_exceeded")
+    return RequestRefused(message, field, "context_length_exceeded")
 
 
 def unsupported(field: str, what: str) -> RequestRefused:

@@ -38,12 +38,16 @@ from workers.transformers_engine.vocabulary import Vocabulary
 class Generation:
     """The answers wanted to one request, as groups that share a prompt each."""
 
+    request: Request
     prompts: list[list[int]]
-    num_choices: int
     echoes: list[str] = field(default_factory=list)
     """The prompts' texts, where they are to open the answers."""
     grammar: Grammar | None = None
     calls_tools: bool = False
+
+    @property
+    def num_choices(self) -> int:
+        return self.request.num_choices
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -82,8 +86,8 @@ class Generator:
         )
         self._check_bounds(request, [prompt])
         return Generation(
+            request,
             [prompt],
-            request.num_choices,
             grammar=self._grammar(request),
             calls_tools=bool(tools),
         )
@@ -95,7 +99,7 @@ class Generator:
         tokens = [*map(self._tokens, prompts)]
         self._check_bounds(request, tokens)
         echoes = [*map(self._text, prompts)] if request.echo else []
-        return Generation(tokens, request.num_choices, echoes)
+        return Generation(request, tokens, echoes)
 
     def chat_prompt(
         self,
@@ -126,13 +130,14 @@ class Generator:
         return tokens
 
     async def run(
-        self, request: Request, generation: Generation
+        self, generation: Generation
     ) -> AsyncGenerator[tuple[int, Delta], None]:
         """Yield each answer's index and deltas as they come, until all are finished.
 
         Closing the iterator, or its cancellation, takes what is unfinished off the
         model before its next step. Raises what made the engine fail.
         """
+        request = generation.request
         loop = asyncio.get_running_loop()
         deltas: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
 

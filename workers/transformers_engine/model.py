@@ -1,22 +1,62 @@
-"""A model folder, loaded: weights in the precision that the device does best."""
+"""A model, loaded: weights in the precision that the device does best."""
 
 import logging
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+)
 
 from workers import cpu
 from workers.errors import BadSetting
+from workers.transformers_engine.context_length import context_length
+from workers.transformers_engine.quantization import quantization_config
+from workers.transformers_engine.source import ModelSource
 
 logger = logging.getLogger(__name__)
 
 CACHE_SHARE_OF_FREE_MEMORY = 0.4
-UNKNOWN_CONTEXT_LENGTH = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadSettings:
+    """How an operator wants the models of one engine loaded."""
+
+    device: str
+    dtype: str | None = None
+    max_model_len: int | None = None
+    num_bits: int | None = None
+    """8 or 4 to load weights quantized."""
+
+    @property
+    def torch_dtype(self) -> torch.dtype | str:
+        """Return the precision asked for, or the one that the device does best."""
+        if self.dtype and self.dtype != "auto":
+            found = getattr(torch, self.dtype.replace("half", "float16"), None)
+            if not isinstance(found, torch.dtype):
+                raise BadSetting(
+                    f"--dtype {self.dtype} is unknown; try float32 or bfloat16."
+                )
+            return found
+        if self.device == "cpu" and not cpu.has_fast_bfloat16():
+            return torch.float32  # emulated bfloat16 is several times slower in a batch
+        return "auto"
+
+    def bounded(self, trained_length: int) -> int:
+        """Return the context to offer; raises BadSetting if more than that is asked."""
+        wished = self.max_model_len or trained_length
+        if wished > trained_length:
+            raise BadSetting(
+                f"--max-model-len {wished} is more than the {trained_length} tokens"
+                " that the model was made for."
+            )
+        return wished
 
 
 @dataclass(frozen=True)
@@ -40,54 +80,77 @@ class LoadedModel:
 
 
 def load_model(
-    path: str, device: str | None, dtype: str | None, max_model_len: int | None
+    source: ModelSource, settings: LoadSettings, share: float = 1.0
 ) -> LoadedModel:
-    """Return the model in the folder `path`; raises BadSetting if it cannot be had.
+    """Return the model at `source`; raises BadSetting if it cannot be had.
 
-    `max_model_len` bounds the context, which is otherwise as long as the model was
-    trained for. Remote code, which a model folder may name, is never run.
+    It gets that `share` of the memory for KV caches. Remote code, which a model folder
+    may name, is never run.
     """
-    if not Path(path).is_dir():
-        raise BadSetting(f"--model-path {path} is not a folder with a model.")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    device = device or _best_device()
-    if device == "cpu":
-        # One core stays free for the HTTP side, and whatever else runs here.
-        torch.set_num_threads(max(1, len(cpu.usable_cpus()) - 1))
-    config = AutoConfig.from_pretrained(path)
+    dtype = settings.torch_dtype
+    config = AutoConfig.from_pretrained(source.folder, **source.files)
     _refuse_other_caches(config)
-    model = AutoModelForCausalLM.from_pretrained(
-        path, config=config, dtype=_dtype(device, dtype)
-    )
-    model = model.to(device).eval()
-    logger.info("Loaded %s on %s as %s.", path, device, model.dtype)
-    context_length = max_model_len or _trained_length(config)
-    cache_tokens = _free_memory(device) // _cache_bytes_per_token(config, model.dtype)
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    model = _weights(source, settings, config, dtype)
+    if source.adapter is not None:
+        model = _with_adapter(model, source, may_merge=settings.num_bits is None)
+    model = model.eval()
+    logger.info("Loaded %s on %s as %s.", source.folder, model.device, model.dtype)
+    tokenizer = AutoTokenizer.from_pretrained(source.folder, **source.files)
+    free = int(_free_memory(settings.device) * share)
+    cache_tokens = free // _cache_bytes_per_token(config, model.dtype)
+    length = settings.bounded(context_length(config, tokenizer))
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
-        context_length=min(context_length, cache_tokens),
+        context_length=min(length, cache_tokens),
         cache_tokens=cache_tokens,
         end_tokens=_end_tokens(model, tokenizer),
     )
 
 
-def _best_device() -> str:
+def best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
+    if torch.xpu.is_available():
+        return "xpu"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _dtype(device: str, given: str | None) -> torch.dtype | str:
-    if given and given != "auto":
-        found = getattr(torch, given.replace("half", "float16"), None)
-        if not isinstance(found, torch.dtype):
-            raise BadSetting(f"--dtype {given} is unknown; try float32 or bfloat16.")
-        return found
-    if device == "cpu" and not cpu.has_fast_bfloat16():
-        return torch.float32  # emulated bfloat16 is several times slower in a batch
-    return "auto"
+def _weights(
+    source: ModelSource, settings: LoadSettings, config: Any, dtype: torch.dtype | str
+) -> Any:
+    options: dict[str, Any] = {"config": config, "dtype": dtype, **source.files}
+    if settings.num_bits is not None:
+        if source.gguf_file:
+            raise BadSetting(f"{source.gguf_file} is quantized already.")
+        options["quantization_config"] = quantization_config(
+            settings.num_bits, settings.device
+        )
+        options["device_map"] = settings.device
+    elif source.gguf_file:
+        options["quantization_config"] = GgufConfig(dequantize=True)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source.folder, **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadSetting(f"{source.folder} cannot be loaded: {reason}") from error
+    return model if settings.num_bits else model.to(settings.device)
+
+
+def _with_adapter(model: Any, source: ModelSource, *, may_merge: bool) -> Any:
+    try:
+        from peft import PeftModel  # optional: only adapters need it
+    except ImportError as error:
+        raise BadSetting(
+            f"{source.adapter} is an adapter; `pip install peft` reads it."
+        ) from error
+    try:
+        adapted = PeftModel.from_pretrained(model, str(source.adapter))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadSetting(f"{source.adapter} does not fit its base: {reason}") from error
+    # Merged it costs nothing at each step; quantized weights cannot take it in.
+    return adapted.merge_and_unload() if may_merge else adapted.get_base_model()
 
 
 def _refuse_other_caches(config: Any) -> None:
@@ -101,11 +164,6 @@ def _refuse_other_caches(config: Any) -> None:
         )
 
 
-def _trained_length(config: Any) -> int:
-    text = config.get_text_config()
-    return int(getattr(text, "max_position_embeddings", 0) or UNKNOWN_CONTEXT_LENGTH)
-
-
 def _cache_bytes_per_token(config: Any, dtype: torch.dtype) -> int:
     text = config.get_text_config()
     num_heads = text.num_attention_heads
@@ -116,9 +174,11 @@ def _cache_bytes_per_token(config: Any, dtype: torch.dtype) -> int:
 
 
 def _free_memory(device: str) -> int:
-    """Return the bytes that the KV cache may take."""
+    """Return the bytes that KV caches may take."""
     if device.startswith("cuda"):
         free = torch.cuda.mem_get_info()[0]
+    elif device.startswith("xpu"):
+        free = torch.xpu.mem_get_info()[0]
     else:
         free = psutil.virtual_memory().available
     return int(free * CACHE_SHARE_OF_FREE_MEMORY)

@@ -17,7 +17,7 @@ Penalty = Annotated[float, Meta(ge=-2.0, le=2.0)]
 Token = Annotated[int, Meta(ge=0)]
 Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
 
-Body = TypeVar("Body", bound="Request")
+Prompts = str | list[str | Token | list[Token]]
 Shape = TypeVar("Shape")
 
 MAX_LOGPROBS = 20
@@ -203,7 +203,7 @@ class ChatRequest(Request, kw_only=True, frozen=True):
 
 
 class CompletionRequest(Request, kw_only=True, frozen=True):
-    prompt: str | list[str | Token | list[Token]]
+    prompt: Prompts
     logprobs: Annotated[int, Meta(ge=0, le=MAX_LOGPROBS)] | None = None
     echo: bool | None = None
     suffix: str | None = None
@@ -214,18 +214,7 @@ class CompletionRequest(Request, kw_only=True, frozen=True):
 
     def prompts(self) -> list[str | list[int]]:
         """Return the prompts one by one, each as text or as tokens."""
-        prompt = self.prompt
-        if isinstance(prompt, str):
-            return [prompt]
-        tokens = [part for part in prompt if isinstance(part, int)]
-        if tokens and len(tokens) == len(prompt):
-            return [tokens]
-        others = [part for part in prompt if not isinstance(part, int)]
-        if tokens or not others:
-            raise RequestRefused(
-                "prompt must be text, tokens, or a list of one of them.", "prompt"
-            )
-        return others
+        return prompt_list(self.prompt, "prompt")
 
     def refuse_unsupported(self) -> None:
         """Raise `RequestRefused` for what this engine cannot do."""
@@ -264,6 +253,21 @@ def decode_body(body: bytes, shape: type[Shape]) -> Shape:
         raise RequestRefused(text, field or None) from error
     except msgspec.DecodeError as error:
         raise RequestRefused(f"The body is not valid JSON: {error}.") from error
+
+
+def prompt_list(given: Prompts, field: str) -> list[str | list[int]]:
+    """Return the prompts in `field` one by one; raises RequestRefused for a mixture."""
+    if isinstance(given, str):
+        return [given]
+    tokens = [part for part in given if isinstance(part, int)]
+    if tokens and len(tokens) == len(given):
+        return [tokens]
+    others = [part for part in given if not isinstance(part, int)]
+    if tokens or not others:
+        raise RequestRefused(
+            f"{field} must be text, tokens, or a list of one of them.", field
+        )
+    return others
 
 
 def _or(value: float | None, default: float) -> float:
