@@ -161,7 +161,7 @@ class WorkerAdmin(ConsoleAdmin):
     search_fields = ("address", "served_models__name", "engine")
     search_help_text = _("Address, model or engine")
     ordering = ("address",)
-    actions = ("drain", "resume", "enable", "disable", "remove")
+    actions = ("drain", "resume", "stop", "enable", "disable", "remove")
     actions_list = ("add_worker",)
     fieldsets = (
         (
@@ -262,7 +262,17 @@ class WorkerAdmin(ConsoleAdmin):
 
     @admin.action(description=_("Resume (end the drain)"), permissions=["change"])
     def resume(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
-        self._decide(request, workers, _("Resumed."), drain_wished=False)
+        self._decide(
+            request, workers, _("Resumed."), drain_wished=False, stop_wished=False
+        )
+
+    @admin.action(
+        description=_("Stop (drain, then end the process)"), permissions=["change"]
+    )
+    def stop(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
+        self._decide(
+            request, workers, _("Stopped."), drain_wished=True, stop_wished=True
+        )
 
     @admin.action(description=_("Enable"), permissions=["change"])
     def enable(self, request: HttpRequest, workers: WorkerQuerySet) -> None:

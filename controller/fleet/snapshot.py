@@ -42,6 +42,7 @@ class WorkerView:
     max_concurrency: int
     is_enabled: bool
     drain_wished: bool
+    stop_wished: bool
     can_continue: bool
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str] = field(repr=False)
@@ -148,6 +149,7 @@ def _worker_view(worker: Worker, placements: dict[str, PlacementView]) -> Worker
         max_concurrency=worker.max_concurrency,
         is_enabled=worker.is_enabled,
         drain_wished=worker.drain_wished,
+        stop_wished=worker.stop_wished,
         can_continue=worker.can_continue,
         extra_body=worker.extra_body,
         extra_headers=worker.extra_headers,

@@ -180,6 +180,8 @@ class Worker(models.Model):
     weight = models.FloatField(default=1.0)
     is_enabled = models.BooleanField("enabled", default=True)
     drain_wished = models.BooleanField("drain", default=False)
+    # Only with `drain_wished`, since it is a drain that ends in the process's end.
+    stop_wished = models.BooleanField("stop", default=False, db_default=False)
 
     state = models.CharField(max_length=20, default="ready", editable=False)
     running = models.PositiveIntegerField(default=0, editable=False)

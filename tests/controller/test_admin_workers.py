@@ -107,7 +107,12 @@ def test_a_loading_worker_is_shown_with_its_progress(console):
     ("action", "before", "after"),
     [
         ("drain", {"drain_wished": False}, {"drain_wished": True}),
-        ("resume", {"drain_wished": True}, {"drain_wished": False}),
+        ("stop", {"drain_wished": False}, {"drain_wished": True, "stop_wished": True}),
+        (
+            "resume",
+            {"drain_wished": True, "stop_wished": True},
+            {"drain_wished": False, "stop_wished": False},
+        ),
         ("enable", {"is_enabled": False}, {"is_enabled": True}),
         ("disable", {"is_enabled": True}, {"is_enabled": False}),
     ],

@@ -72,8 +72,8 @@ def running_worker(product: Product, folder: Path, *flags: str) -> Iterator[Work
     try:
         yield Worker(process, folder)
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()  # it leaves, and its address is free again
+        process.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +153,24 @@ def test_a_worker_whose_clock_is_wrong_outlives_an_emptied_database(
         wait_until_listed(product, "tiny")
         hour_ago = time.strftime("%Y-%m-%d %H:", time.localtime(time.time() - 3600))
         assert worker.log.splitlines()[-1].startswith(hour_ago)
+
+
+def test_a_worker_that_the_operator_stops_ends_by_itself(
+    product: Product, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(product.credentials.join_token)
+    with running_worker(product, tmp_path) as worker:
+        wait_until_listed(product, "tiny")
+
+        stop = (
+            "from controller.models import Worker;"
+            "Worker.objects.registered().change(drain_wished=True, stop_wished=True)"
+        )
+        manage(product.var_dir, "shell", "--command", stop)
+
+        assert worker.process.wait(30) == 0
+        assert "The operator stops this worker" in worker.log
+        assert listed_models(product) == []
+        assert not product.query(
+            "SELECT * FROM controller_worker WHERE left_at IS NULL"
+        )

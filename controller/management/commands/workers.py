@@ -54,7 +54,7 @@ def _decide(action: str, chosen: Sequence[Worker]) -> None:
     if action == "remove":
         workers.change(left_at=now())
     else:
-        workers.change(drain_wished=action == "drain")
+        workers.change(drain_wished=action == "drain", stop_wished=False)
 
 
 def _find(beginning: str) -> Worker:
