@@ -14,7 +14,7 @@ import msgspec
 from workers.metrics_scrape import EngineNumbers
 from workers.upstream_numbers import parse_upstream_numbers
 
-CALL_TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
+CALL_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 MAX_ANSWER_BYTES = 8 * 2**20
 
 # Fields of a model in the list: vLLM and SGLang, OpenRouter and others, Groq, Mistral.

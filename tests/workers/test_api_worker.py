@@ -15,6 +15,7 @@ from tests.mock_engine import MockEngine, running_mock_engine
 from tests.product import (
     Product,
     environment,
+    joined,
     listed_models,
     manage,
     quick_product,
@@ -217,6 +218,25 @@ def test_one_process_serves_a_file_of_endpoints(
             for model in ("file-a", "b", "file-c"):
                 wait_until_listed(product, model)
                 assert chat(product, model).status == 200
+
+
+def test_another_installation_can_be_an_upstream(
+    product: Product, new_var_dir: Callable[[], Path], tmp_path: Path
+) -> None:
+    with (
+        running_mock_engine(models=("far",), context_length=1234) as engine,
+        quick_product(new_var_dir()) as other,
+        joined(other, engine),
+    ):
+        key = tmp_path / "their_key"
+        key.write_text(other.credentials.api_key)
+        flags = ("--upstream", other.url, "--upstream-key-file", str(key))
+        with running_api_worker(product, tmp_path, *flags):
+            wait_until_listed(product, "far")
+            answer = chat(product, "far")
+
+        assert answer.status == 200
+        assert other.ledger_row(model="far")["status"] == 200
 
 
 @pytest.mark.parametrize(
