@@ -16,12 +16,14 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 
+from workers.addresses import with_scheme
 from workers.config import (
     DEFAULT_CONTROLLER,
     DEFAULT_TOKEN_FILE,
@@ -49,7 +51,7 @@ TELL_SECONDS = 3.0
 OF_ONE_UPSTREAM = (
     *("upstream_key_file", "model_names", "context_length", "tasks", "modalities"),
     *("can_continue", "exclusive", "extra_body", "extra_headers"),
-    *("limit_worker_concurrency", "weight", "labels"),
+    *("limit_worker_concurrency", "weight", "labels", "worker_address"),
 )
 
 
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--upstream", help="its address, with or without /v1")
     where.add_argument("--endpoints", type=Path, help="a file of many, in one process")
     add = parser.add_argument
+    add("--worker-address", help="how the controller reaches it, if not so")
     add("--upstream-key-file", type=Path, help="the key that the upstream wants")
     add("--model-names", help="NAME or NAME=ITS_NAME_THERE, with commas; default: all")
     add("--context-length", type=int, help="in tokens, where it does not say")
@@ -143,6 +146,7 @@ def _endpoint(arguments: argparse.Namespace) -> Endpoint:
     given: dict[str, Any] = {
         "name": " ".join(filter(None, (address + base_path, arguments.model_names))),
         "upstream": arguments.upstream,
+        "worker_address": _checked_address(arguments.worker_address),
         "key_file": str(key_file) if key_file else None,
         "models": _models(arguments.model_names),
         "context_length": arguments.context_length,
@@ -166,6 +170,10 @@ def _endpoint(arguments: argparse.Namespace) -> Endpoint:
         ) from error
     endpoint.read_key()  # say now what is wrong with its file
     return endpoint
+
+
+def _checked_address(given: str | None) -> str | None:
+    return with_scheme(given) if given else None
 
 
 def _models(given: str | None) -> list[dict[str, str]]:
@@ -262,7 +270,7 @@ class EndpointWorker:
             config.controller,
             ControllerClient(session, config.controller),
             self._watch,
-            self._watch.join_request,
+            partial(self._watch.join_request, config.controller),
             _state_of(config, endpoint),
             on_stop=self._stop.set,
             name=endpoint.name if len(config.endpoints) > 1 else "",

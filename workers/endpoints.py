@@ -7,6 +7,7 @@ import_endpoints` writes::
                     "key": "sk-...", "models": [{"name": "gpt-4o"}]}]}
 """
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from msgspec import Meta, Struct, field
 
-from workers.addresses import with_scheme
+from workers.addresses import bracketed, local_address_towards, with_scheme
 from workers.errors import BadAddress, BadSetting
 from workers.protocol import ModelName, NonNegativeInt, PositiveInt, Task
 
@@ -47,6 +48,8 @@ class Endpoint(
     """What its folder of state is called; two of one file must differ."""
     upstream: str
     """Its address, with or without `/v1`."""
+    worker_address: str = ""
+    """How the controller reaches it, if not by the same address."""
     key: str = ""
     key_file: str = ""
     """Where the key is read, anew each time, if not given as `key`."""
@@ -104,7 +107,35 @@ def read_endpoints(file: Path) -> list[Endpoint]:
             raise BadSetting(f"--endpoints {file}: the name {name!r} is there twice.")
     for endpoint in endpoints:
         split_upstream(endpoint.upstream)
+        if endpoint.worker_address:
+            with_scheme(endpoint.worker_address)
     return endpoints
+
+
+def address_for(controller: str, endpoint: Endpoint) -> str:
+    """Return the address under which the controller is to reach the upstream.
+
+    A loopback address means this machine: to a controller on another one it is told as
+    ours on the way there. Raises `BadAddress` if no way leads there.
+    """
+    if endpoint.worker_address:
+        return with_scheme(endpoint.worker_address)
+    address, _ = split_upstream(endpoint.upstream)
+    parts = urlsplit(address)
+    if not _is_loopback(parts.hostname or ""):
+        return address
+    ours = local_address_towards(controller)
+    if _is_loopback(ours):
+        return address
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{bracketed(ours)}{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def split_upstream(upstream: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 
 from workers.backoff import Backoff
-from workers.endpoints import Endpoint, EndpointModel, split_upstream
+from workers.endpoints import Endpoint, EndpointModel, address_for, split_upstream
 from workers.errors import BadSetting
 from workers.metrics_scrape import EngineNumbers
 from workers.protocol import (
@@ -112,11 +112,11 @@ class UpstreamWatch:
         """Return the last numbers; zeros for an upstream that reports none."""
         return self._numbers
 
-    def join_request(self, run: UpstreamRun) -> JoinRequest:
-        """Return what the controller is told of the upstream."""
+    def join_request(self, controller: str, run: UpstreamRun) -> JoinRequest:
+        """Return what the controller is told of the upstream; or `BadAddress`."""
         endpoint = self.endpoint
         return JoinRequest(
-            address=self.address,
+            address=address_for(controller, endpoint),
             base_path=self.base_path,
             shares_address=True,
             engine=run.engine,

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from workers.endpoints import Endpoint, EndpointModel, split_upstream
+from workers import endpoints
+from workers.endpoints import Endpoint, EndpointModel, address_for, split_upstream
 from workers.errors import BadAddress
 from workers.protocol import JoinRequest, WorkerState
 from workers.upstream_watch import UpstreamWatch
@@ -81,7 +82,7 @@ async def watched(server: Upstream, **fields: Any) -> AsyncIterator[UpstreamWatc
 async def told(server: Upstream, **fields: Any) -> JoinRequest:
     """What the controller would be told of the upstream."""
     async with watched(server, **fields) as watch, asyncio.timeout(10):
-        return watch.join_request(await watch.ready())
+        return watch.join_request("http://localhost:8000", await watch.ready())
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -262,3 +263,27 @@ def test_a_key_in_an_address_is_refused_and_not_shown() -> None:
         split_upstream("https://me:secret@host/v1")
 
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "ours", "told_as"),
+    [
+        ({"upstream": "http://localhost:9/v1"}, "10.0.0.7", "http://10.0.0.7:9"),
+        ({"upstream": "http://[::1]:9"}, "fd00::7", "http://[fd00::7]:9"),
+        ({"upstream": "http://localhost:9"}, "127.0.0.1", "http://localhost:9"),
+        ({"upstream": "http://gpu-1:9"}, "10.0.0.7", "http://gpu-1:9"),
+        (
+            {"upstream": "http://localhost:9", "worker_address": "gpu-1:8000"},
+            "10.0.0.7",
+            "http://gpu-1:8000",
+        ),
+    ],
+)
+def test_a_loopback_upstream_is_told_as_a_distant_controller_reaches_it(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], ours: str, told_as: str
+) -> None:
+    monkeypatch.setattr(endpoints, "local_address_towards", lambda controller: ours)
+
+    endpoint = Endpoint(name="it", **fields)
+
+    assert address_for("http://controller:8000", endpoint) == told_as
