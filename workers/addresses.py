@@ -16,11 +16,11 @@ DEFAULT_PORT = 21002
 NUM_PORTS_TRIED = 200
 
 
-def with_scheme(address: str) -> str:
-    """Return `address` as a URL without a trailing slash; no scheme means http."""
+def with_scheme(address: str, scheme: str = "http") -> str:
+    """Return `address` as a URL without a slash at its end, by default of `scheme`."""
     address = address.strip()
     if "://" not in address:
-        address = f"http://{address}"
+        address = f"{scheme}://{address}"
     parts = urlsplit(address)
     try:
         parts.port  # noqa: B018  (a property that raises on a port out of range)
@@ -33,7 +33,9 @@ def with_scheme(address: str) -> str:
     return address.rstrip("/")
 
 
-def worker_address(given: str | None, host: str, port: int, controller: str) -> str:
+def worker_address(
+    given: str | None, host: str, port: int, controller: str, scheme: str = "http"
+) -> str:
     """Return the URL under which the controller is to reach the engine.
 
     `given` is what the operator typed, if anything: a bare name gets the engine's
@@ -41,13 +43,13 @@ def worker_address(given: str | None, host: str, port: int, controller: str) -> 
     local address of the route to the controller.
     """
     if given:
-        address = with_scheme(given)
+        address = with_scheme(given, scheme)
         if "://" not in given and urlsplit(address).port is None:
             address = f"{address}:{port}"
         return address
     if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
         host = local_address_towards(controller)
-    return f"http://{bracketed(host)}:{port}"
+    return f"{scheme}://{bracketed(host)}:{port}"
 
 
 def default_host(controller: str | None) -> str:
@@ -94,10 +96,10 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def local_url(host: str, port: int) -> str:
+def local_url(host: str, port: int, scheme: str = "http") -> str:
     """Return the URL under which this very machine reaches a server bound to `host`."""
     wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared)
-    return f"http://{bracketed(wildcards.get(host, host))}:{port}"
+    return f"{scheme}://{bracketed(wildcards.get(host, host))}:{port}"
 
 
 @dataclass

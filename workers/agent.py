@@ -14,6 +14,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -26,10 +27,12 @@ from workers.addresses import (
     with_scheme,
     worker_address,
 )
+from workers.agent_server import agent_server
 from workers.config import WorkerConfig, worker_config
 from workers.controller_client import ControllerClient
 from workers.engine_client import EngineClient
 from workers.errors import BadAddress, BadSetting, CannotStart
+from workers.logs import set_up_logging
 from workers.protocol import Capacity, JoinRequest, ModelOffer, Task
 from workers.registration import Registration
 from workers.state import StateDir, open_state_dir, slug
@@ -53,9 +56,7 @@ EngineMaker = Callable[[WorkerConfig, str, int, Path], Engine]
 
 def run_worker(arguments: argparse.Namespace, make_engine: EngineMaker) -> int:
     """Be a worker as the command line says; return the exit status."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s agent: %(message)s"
-    )
+    set_up_logging(arguments.log_format)
     try:
         return run_agent(worker_config(arguments), make_engine)
     except CannotStart as error:
@@ -116,26 +117,55 @@ class Agent:
 
     async def run(self) -> int:
         async with aiohttp.ClientSession() as session:
-            client = EngineClient(session, local_url(*self._bound_to), self._key())
+            client = self._engine_client(session)
             supervisor = EngineSupervisor(self._config, self._engine, client)
             logger.info("The engine listens at %s once it is loaded.", client.url)
             registration = self._registration(session, supervisor)
             if registration is not None:
                 supervisor.on_change = registration.wake
-            self._listen_for_signals(supervisor)
-            running = asyncio.create_task(supervisor.run())
-            known = asyncio.create_task(self._stay_known(registration, supervisor))
-            try:
-                if not await self._stopped_before(running):
-                    return 1
-                await self._drain(supervisor, registration)
-            finally:
-                for task in (known, running):
-                    task.cancel()
-                await asyncio.gather(known, running, return_exceptions=True)
-                if registration is not None:
-                    await registration.leave()
-            return 0
+            async with self._own_server(supervisor, registration):
+                return await self._live(supervisor, registration)
+
+    async def _live(
+        self,
+        supervisor: EngineSupervisor,
+        registration: Registration[EngineRun] | None,
+    ) -> int:
+        self._listen_for_signals(supervisor)
+        running = asyncio.create_task(supervisor.run())
+        known = asyncio.create_task(self._stay_known(registration, supervisor))
+        try:
+            if not await self._stopped_before(running):
+                return 1
+            await self._drain(supervisor, registration)
+        finally:
+            for task in (known, running):
+                task.cancel()
+            await asyncio.gather(known, running, return_exceptions=True)
+            if registration is not None:
+                await registration.leave()
+        return 0
+
+    def _own_server(
+        self,
+        supervisor: EngineSupervisor,
+        registration: Registration[EngineRun] | None,
+    ) -> AbstractAsyncContextManager[None]:
+        def is_registered() -> bool:
+            return registration is not None and registration.membership is not None
+
+        if self._config.agent_port is None:
+            return contextlib.nullcontext()
+        return agent_server(self._config.agent_port, supervisor, is_registered)
+
+    def _engine_client(self, session: aiohttp.ClientSession) -> EngineClient:
+        certificate = self._config.certificate
+        return EngineClient(
+            session,
+            local_url(*self._bound_to, scheme=self._config.scheme),
+            self._key(),
+            certificate.trusted() if certificate else None,
+        )
 
     def _key(self) -> str:
         """Return the key that guards the engine, new at each start of the agent."""
@@ -157,7 +187,7 @@ class Agent:
         return Registration(
             self._config.token,
             controller,
-            ControllerClient(session, controller),
+            ControllerClient(session, controller, self._config.controller_ca),
             supervisor,
             partial(self._join_request, supervisor, controller),
             self._state_dir,
@@ -170,7 +200,7 @@ class Agent:
         config, engine = self._config, supervisor.engine
         return JoinRequest(
             address=worker_address(
-                config.worker_address, *self._bound_to, controller=controller
+                config.worker_address, *self._bound_to, controller, config.scheme
             ),
             engine=engine.name,
             engine_version=run.version,

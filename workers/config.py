@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ import msgspec
 
 from workers.addresses import with_scheme
 from workers.errors import BadSetting
+from workers.logs import FORMATS
 from workers.protocol import ModelName
+from workers.tls import Certificate, authority
 
 DEFAULT_CONTROLLER = "http://localhost:8000"
 CREDENTIALS_FILE = Path("var/credentials.json")
@@ -65,6 +68,14 @@ class WorkerConfig:
     dtype: str | None = None
     drain_seconds: float = 30.0
     hung_seconds: float = 120.0
+    certificate: Certificate | None = None
+    """What the engine's port serves TLS with; None: it speaks plain HTTP."""
+    controller_ca: ssl.SSLContext | None = None
+    agent_port: int | None = None
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.certificate else "http"
 
     @property
     def name(self) -> str:
@@ -92,6 +103,11 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dtype", help="precision of the weights (default: what the device does best)")
     add("--drain-seconds", type=float, default=30.0, help="patience when stopping")
     add("--hung-seconds", type=float, default=120.0, help="silence before a restart")
+    add("--ssl-certfile", type=Path, help="certificate for the worker's own port")
+    add("--ssl-keyfile", type=Path, help="its private key")
+    add("--controller-ca", type=Path, help="authority of the controller's certificate")
+    add("--agent-port", type=int, help="/healthz, /readyz and /metrics, on loopback")
+    add("--log-format", choices=FORMATS, default="text", help="default: text")
 
 
 def worker_config(
@@ -131,7 +147,20 @@ def worker_config(
         dtype=arguments.dtype,
         drain_seconds=arguments.drain_seconds,
         hung_seconds=arguments.hung_seconds,
+        certificate=_certificate(arguments.ssl_certfile, arguments.ssl_keyfile),
+        controller_ca=arguments.controller_ca and authority(arguments.controller_ca),
+        agent_port=arguments.agent_port,
     )
+
+
+def _certificate(certfile: Path | None, keyfile: Path | None) -> Certificate | None:
+    if certfile is None and keyfile is None:
+        return None
+    if certfile is None or keyfile is None:
+        raise BadSetting("--ssl-certfile and --ssl-keyfile go together.")
+    certificate = Certificate(certfile.absolute(), keyfile.absolute())
+    certificate.check()
+    return certificate
 
 
 def _names(given: str | None, model_path: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The worker's side of the controller's REST contract (see `workers.protocol`)."""
 
+import ssl
 from typing import TypeVar
 
 import aiohttp
@@ -74,10 +75,19 @@ class Refused(Exception):
 
 
 class ControllerClient:
-    """Calls to one controller; raises `Refused` and `ControllerAway`."""
+    """Calls to one controller; raises `Refused` and `ControllerAway`.
 
-    def __init__(self, session: aiohttp.ClientSession, controller: str) -> None:
+    `trust` replaces the authorities that this machine trusts.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        controller: str,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         self._session = session
+        self._trust = trust or True
         self._workers_url = f"{controller}/controller/workers/"
 
     async def join(self, request: JoinRequest, bearer: str) -> JoinAnswer:
@@ -112,6 +122,7 @@ class ControllerClient:
                 data=msgspec.json.encode(body) if body is not None else None,
                 headers=headers,
                 timeout=timeout,
+                ssl=self._trust,
                 allow_redirects=False,  # a redirect would be handed our credential
             ) as response:
                 answer = await response.read()

@@ -1,5 +1,6 @@
 """What the agent asks of its own engine, over HTTP on this machine."""
 
+import ssl
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,6 +63,8 @@ class EngineClient:
     session: aiohttp.ClientSession
     url: str
     key: str
+    trust: ssl.SSLContext | None = None
+    """Of an engine that speaks TLS."""
 
     async def is_healthy(self, timeout: aiohttp.ClientTimeout = CALL_TIMEOUT) -> bool:
         try:
@@ -129,6 +132,7 @@ class EngineClient:
                 json=body,
                 headers={"Authorization": f"Bearer {self.key}"},
                 timeout=timeout,
+                ssl=self.trust or True,
             ) as response:
                 answer = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -107,6 +107,8 @@ def transformers_engine(
         "--max-model-len": options.max_model_len,
         "--revision": options.revision,
         "--num-bits": options.num_bits,
+        "--ssl-certfile": config.certificate and config.certificate.certfile,
+        "--ssl-keyfile": config.certificate and config.certificate.keyfile,
     }
     arguments = [sys.executable, "-m", "workers.transformers_engine"]
     for flag, value in flags.items():

@@ -119,10 +119,15 @@ class EngineSupervisor:
         An engine too busy to answer must not look idle: it would be sent more work,
         and a drain would cut off what it is busy with.
         """
-        if self.state is WorkerState.LOADING and self._process is not None:
-            return EngineNumbers(loading_progress=self._process.loading_progress)
         if self.current is not None and self.state is WorkerState.READY:
             await self._read_numbers()
+        return self.last_numbers
+
+    @property
+    def last_numbers(self) -> EngineNumbers:
+        """The numbers as last read; of a loading engine, how far it has come."""
+        if self.state is WorkerState.LOADING and self._process is not None:
+            return EngineNumbers(loading_progress=self._process.loading_progress)
         return self._numbers
 
     def kill(self) -> None:

@@ -139,6 +139,8 @@ def vllm_engine(
     }
     if gpus is not None:
         variables["CUDA_VISIBLE_DEVICES"] = _checked(gpus, num_gpus)
+    if config.certificate:
+        flags += config.certificate.flags
     if config.dtype:
         flags += ["--dtype", config.dtype]
     if num_gpus and num_gpus > 1:

@@ -1,11 +1,17 @@
 """Engines for this folder's tests: one of each kind for the whole session."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tests import engines
+from tests.workers.agents import FAKE_WORKER, ROOT, StartWorker, Worker
+from tests.workers.stub_controller import StubController
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +41,37 @@ def engine(request: pytest.FixtureRequest) -> engines.RunningWorker:
     """Each of the two real engines in turn: what the relay may expect of any."""
     worker: engines.RunningWorker = request.getfixturevalue(request.param)
     return worker
+
+
+@pytest.fixture
+async def controller() -> AsyncIterator[StubController]:
+    stub = StubController()
+    async with stub.running():
+        yield stub
+
+
+@pytest.fixture
+async def start_worker(
+    tmp_path: Path, controller: StubController, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[StartWorker]:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "token").write_text("good")
+    workers = []
+
+    async def start(*flags: str) -> Worker:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(FAKE_WORKER),
+            *("--model-path", "tiny", "--controller-address", controller.url),
+            *("--join-token-file", "token", "--state-dir", "state", *flags),
+            cwd=tmp_path,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        workers.append(Worker(process))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        with suppress(ProcessLookupError):
+            worker.process.kill()
+        await worker.ended()

@@ -9,6 +9,7 @@ loads until the file is gone. Started with a key, as engines are.
 
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -80,4 +81,9 @@ if __name__ == "__main__":
         time.sleep(0.05)
     Handler.go_on.set()
     Handler.work_on.set()
-    ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+    server = ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Handler)
+    if certfile := os.environ.get("CERTFILE"):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certfile, os.environ["KEYFILE"])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.serve_forever()

@@ -14,8 +14,14 @@ FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
 
 def fake_engine(config: WorkerConfig, host: str, port: int, _folder: Path) -> Engine:
     arguments = [sys.executable, str(FAKE_ENGINE), host, str(port), *config.names]
+    environment = {}
+    if config.certificate is not None:
+        certfile, keyfile = config.certificate.certfile, config.certificate.keyfile
+        environment = {"CERTFILE": str(certfile), "KEYFILE": str(keyfile)}
     return Engine(
-        name="fake", command=EngineCommand(arguments=arguments), max_concurrency=4
+        name="fake",
+        command=EngineCommand(arguments=arguments, environment=environment),
+        max_concurrency=4,
     )
 
 

@@ -1,6 +1,7 @@
 """A controller as workers see it: a real HTTP server that takes or refuses them."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,11 +34,12 @@ class StubController:
     left: list[str] = field(default_factory=list)
     wishes: HeartbeatAnswer = field(default_factory=HeartbeatAnswer)
     port: int = 0
+    tls: ssl.SSLContext | None = None
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -48,7 +50,7 @@ class StubController:
         app.router.add_delete("/controller/workers/{id}/", self.leave)
         runner = web.AppRunner(app, shutdown_timeout=0)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=self.tls)
         await site.start()
         self.port = runner.addresses[0][1]
         try:

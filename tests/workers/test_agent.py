@@ -1,7 +1,5 @@
 """The agent as a process: a real HTTP controller, an engine without a model."""
 
-import asyncio
-import json
 import os
 import signal
 import socket
@@ -9,104 +7,19 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.workers.agents import (
+    StartWorker,
+    call,
+    control,
+    engine_pid,
+    is_listening,
+)
 from tests.workers.stub_controller import StubController
 from workers.protocol import HeartbeatAnswer, Task, WorkerState
-
-FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
-ROOT = Path(__file__).resolve().parents[2]
-
-StartWorker = Callable[..., Awaitable["Worker"]]
-
-
-class Worker:
-    """A running fake worker whose log can be waited for."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.log = ""
-
-    async def says(self, text: str) -> None:
-        """Wait until the log holds `text`, from where it was last read."""
-        assert self.process.stderr is not None
-        async with asyncio.timeout(20):
-            while text not in (line := (await self.process.stderr.readline()).decode()):
-                self.log += line
-                assert line, self.log
-        self.log += line
-
-    async def ended(self) -> int:
-        assert self.process.stderr is not None
-        async with asyncio.timeout(20):
-            self.log += (await self.process.stderr.read()).decode()
-            return await self.process.wait()
-
-
-@pytest.fixture
-async def controller() -> AsyncIterator[StubController]:
-    stub = StubController()
-    async with stub.running():
-        yield stub
-
-
-@pytest.fixture
-async def start_worker(
-    tmp_path: Path, controller: StubController, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[StartWorker]:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    (tmp_path / "token").write_text("good")
-    workers = []
-
-    async def start(*flags: str) -> Worker:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            str(FAKE_WORKER),
-            *("--model-path", "tiny", "--controller-address", controller.url),
-            *("--join-token-file", "token", "--state-dir", "state", *flags),
-            cwd=tmp_path,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        workers.append(Worker(process))
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        with suppress(ProcessLookupError):
-            worker.process.kill()
-        await worker.ended()
-
-
-def call(address: str, path: str, key: str, method: str = "GET") -> Any:
-    headers = {"Authorization": f"Bearer {key}"}
-    request = urllib.request.Request(address + path, headers=headers, method=method)
-    with urllib.request.urlopen(request, timeout=5) as response:
-        return json.loads(response.read() or "null")
-
-
-def control(controller: StubController, path: str) -> None:
-    """Make the engine of the last worker that joined do what `path` says."""
-    _, joined = controller.joins[-1]
-    with suppress(OSError):
-        call(joined.address, path, joined.engine_key, "POST")
-
-
-def engine_pid(controller: StubController) -> int:
-    _, joined = controller.joins[-1]
-    return int(call(joined.address, "/version", joined.engine_key)["pid"])
-
-
-def is_listening(address: str) -> bool:
-    with suppress(OSError):
-        host, port = address.removeprefix("http://").split(":")
-        socket.create_connection((host, int(port)), timeout=1).close()
-        return True
-    return False
 
 
 async def test_a_worker_joins_with_what_its_engine_says_of_itself(

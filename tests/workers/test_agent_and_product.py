@@ -100,7 +100,7 @@ def test_a_worker_is_seen_failing_and_loading_and_serves_again(
     with running_worker(product, tmp_path) as worker:
         wait_until_listed(product, "tiny")
         loading = tmp_path / "loading"
-        loading.write_text("Loading weights:  43%|####\\n")
+        loading.write_text("Loading weights:  43%|####\n")
 
         worker.kill_engine()
         wait_until(lambda: row(product)["loading_progress"] == 0.43, "its progress")

@@ -36,6 +36,8 @@ def main() -> int:
         RequireKey(Application(models)),
         host=arguments.host,
         port=arguments.port,
+        ssl_certfile=arguments.ssl_certfile,
+        ssl_keyfile=arguments.ssl_keyfile,
         lifespan="off",
         access_log=False,
         log_level="warning",
@@ -61,6 +63,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--revision")
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--ssl-certfile")
+    parser.add_argument("--ssl-keyfile")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     parser.add_argument("--num-bits", type=int)
