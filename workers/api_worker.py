@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,9 +41,11 @@ from workers.endpoints import (
     split_upstream,
 )
 from workers.errors import BadSetting, BadStateDir, CannotStart
+from workers.logs import FORMATS, set_up_logging
 from workers.protocol import Task
 from workers.registration import Registration
 from workers.state import StateDir, open_state_dir, slug
+from workers.tls import authority
 from workers.upstream_watch import UpstreamRun, UpstreamWatch
 
 logger = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class ApiWorkerConfig:
 
     endpoints: Sequence[Endpoint]
     controller: str
+    controller_ca: ssl.SSLContext | None
     token: JoinTokenSource
     state_dir: Path
 
@@ -71,11 +75,10 @@ class ApiWorkerConfig:
 
 
 def main() -> int:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s agent: %(message)s"
-    )
+    arguments = _parser().parse_args()
+    set_up_logging(arguments.log_format)
     try:
-        config = api_worker_config(_parser().parse_args())
+        config = api_worker_config(arguments)
         with _owned(config.state_dir):
             return asyncio.run(_run(config))
     except CannotStart as error:
@@ -109,8 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--weight", type=float, help="share of the load; default: 1")
     add("--labels", help="key=value pairs with commas between them")
     add("--controller-address", help=f"default: {DEFAULT_CONTROLLER}")
+    add("--controller-ca", type=Path, help="authority of the controller's certificate")
     add("--join-token-file", type=Path, help=f"default: {DEFAULT_TOKEN_FILE}")
     add("--state-dir", type=Path, help="default: a folder of var/workers")
+    add("--log-format", choices=FORMATS, default="text", help="default: text")
     return parser
 
 
@@ -134,6 +139,7 @@ def api_worker_config(
     return ApiWorkerConfig(
         endpoints=endpoints,
         controller=controller_address(arguments.controller_address, environment),
+        controller_ca=arguments.controller_ca and authority(arguments.controller_ca),
         token=token_source(arguments.join_token_file, environment),
         state_dir=arguments.state_dir or Path("var/workers") / folder[-200:],
     )
@@ -268,7 +274,7 @@ class EndpointWorker:
         self._registration: Registration[UpstreamRun] = Registration(
             config.token_of(endpoint),
             config.controller,
-            ControllerClient(session, config.controller),
+            ControllerClient(session, config.controller, config.controller_ca),
             self._watch,
             partial(self._watch.join_request, config.controller),
             _state_of(config, endpoint),

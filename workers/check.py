@@ -31,6 +31,7 @@ from workers.config import (
 )
 from workers.controller_check import Finding, NotWell
 from workers.errors import BadSetting, CannotStart
+from workers.tls import authority
 
 COLOURS = {"ok": "\033[32m", "odd": "\033[33m", "FAIL": "\033[31m"}
 PLAIN = "\033[0m"
@@ -45,6 +46,7 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--controller-address", help=f"default: {DEFAULT_CONTROLLER}")
+    add("--controller-ca", type=Path, help="authority of the controller's certificate")
     add("--join-token-file", type=Path, help=f"default: {DEFAULT_TOKEN_FILE}")
     add("--worker-address", help="as for the worker: how the controller reaches it")
     add("--host", help="as for the worker: the address that it binds to")
@@ -75,15 +77,14 @@ async def _findings(
     arguments: argparse.Namespace, controller: str
 ) -> AsyncIterator[Finding]:
     """The steps, each as soon as it is known; raises `NotWell` with the last."""
-    for step in (
-        controller_check.name_resolution,
-        controller_check.route,
-        controller_check.connection,
-        controller_check.tls,
-    ):
-        if finding := await step(controller):
-            yield finding
-    async with aiohttp.ClientSession() as session:
+    yield await controller_check.name_resolution(controller)
+    yield await controller_check.route(controller)
+    yield await controller_check.connection(controller)
+    trust = arguments.controller_ca and authority(arguments.controller_ca)
+    if finding := await controller_check.tls(controller, trust):
+        yield finding
+    connector = aiohttp.TCPConnector(ssl=trust or True)
+    async with aiohttp.ClientSession(connector=connector) as session:
         yield await controller_check.is_a_controller(session, controller)
         yield await controller_check.clock(session, controller)
         source = token_source(arguments.join_token_file)

@@ -103,7 +103,7 @@ async def connection(controller: str) -> Finding:
     return Finding("connection", f"{host} port {port} is open")
 
 
-async def tls(controller: str) -> Finding | None:
+async def tls(controller: str, trust: ssl.SSLContext | None) -> Finding | None:
     """The certificate's standing; None for plain HTTP."""
     if not controller.startswith("https:"):
         return None
@@ -111,14 +111,13 @@ async def tls(controller: str) -> Finding | None:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(
-                host, port, ssl=ssl.create_default_context()
+                host, port, ssl=trust or ssl.create_default_context()
             )
     except ssl.SSLCertVerificationError as error:
         raise NotWell(
             "TLS",
             f"the certificate is not accepted: {error.verify_message}",
-            "Name the authority that signed it: SSL_CERT_FILE=/path/ca.pem in the"
-            " worker's environment.",
+            "Name the authority that signed it: --controller-ca /path/ca.pem.",
         ) from error
     except (OSError, TimeoutError) as error:
         raise NotWell(

@@ -258,14 +258,17 @@ class Registration(Generic[RunT]):
     async def _heartbeat(self, membership: Membership) -> None:
         leaving = self.leaving  # as this heartbeat says it; it may change while we wait
         numbers = await self._served.numbers()
-        state = self._served.state
-        if state is WorkerState.READY and (leaving or self.drain_wished):
+        run, state = self._served.current, self._served.state
+        is_the_one_told_of = run is not None and run.start_id == membership.start_id
+        if state is WorkerState.READY and not is_the_one_told_of:
+            state = WorkerState.LOADING  # a new run: what it serves is told by a join
+        elif state is WorkerState.READY and (leaving or self.drain_wished):
             state = WorkerState.DRAINING
         heartbeat = numbers.heartbeat(
             state=state,
             start_id=membership.start_id,
             num_restarts=self._served.num_restarts,
-            models=list(membership.models) if self._served.current else [],
+            models=list(membership.models) if is_the_one_told_of else [],
         )
         identity = membership.identity
         answer = await self._client.heartbeat(

@@ -172,6 +172,29 @@ def test_tls_where_there_is_none_is_said(product: Product) -> None:
     assert "http://" in words.splitlines()[-1]
 
 
+def test_a_certificate_is_trusted_by_its_authority(
+    new_var_dir: Callable[[], Path], tmp_path: Path
+) -> None:
+    openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    openssl += ["-subj", "/CN=controller", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-out", str(tmp_path / "cert.pem"), "-keyout", str(tmp_path / "key.pem")]
+    subprocess.run([*openssl, *files], check=True, capture_output=True)
+    tls = [f"--ssl-certfile={tmp_path}/cert.pem", f"--ssl-keyfile={tmp_path}/key.pem"]
+    with quick_product(new_var_dir(), *tls) as product:
+        token_file = tmp_path / "token"
+        token_file.write_text(product.credentials.join_token)
+        flags = ("--port", free_port())
+        refused = checked(product, token_file, *flags)
+        authority = ("--controller-ca", tmp_path / "cert.pem")
+        status, words = checked(product, token_file, *flags, *authority)
+
+    assert refused[0] == 1
+    assert failed_step(refused[1]).startswith("TLS")
+    assert "--controller-ca" in refused[1].splitlines()[-1]
+    assert status == 0, words
+    assert "ok    TLS " in words
+
+
 class OtherSite(BaseHTTPRequestHandler):
     """A web server that is no controller; or one whose clock is an hour off."""
 
