@@ -93,7 +93,7 @@ class UpstreamWatch:
                 continue
             except Exception:
                 # An answer such as nobody foresaw. The other endpoints go on.
-                logger.exception("%s: looking again.", self.endpoint.name)
+                logger.exception("%s: looking again.", self._where)
                 await asyncio.sleep(backoff.next_pause())
                 continue
             backoff.reset()
@@ -213,13 +213,8 @@ class UpstreamWatch:
         self.state = WorkerState.READY
         self._last_trouble = ""
         self._changed.set()
-        logger.info(
-            "%s: %s%s serves %s.",
-            self.endpoint.name,
-            self.address,
-            self.base_path,
-            ", ".join(offer.name for offer in run.models),
-        )
+        names = ", ".join(offer.name for offer in run.models)
+        logger.info("%s serves %s.", self._where, names)
 
     def _end(self) -> None:
         self.current = None
@@ -299,13 +294,19 @@ class UpstreamWatch:
 
     # What is said of it
 
+    @property
+    def _where(self) -> str:
+        """The upstream as the log calls it: by its address, and its name in a file."""
+        name, url = self.endpoint.name, self.address + self.base_path
+        return name if url in name else f"{name} ({url})"
+
     def _say_trouble(self, trouble: Exception) -> None:
         """Log a trouble when it is new, not at each of a thousand tries."""
         if isinstance(trouble, _Changed):
-            logger.info("%s: %s; looking again.", self.endpoint.name, trouble)
+            logger.info("%s: %s; looking again.", self._where, trouble)
             return
         repair = " Check the key file." if isinstance(trouble, KeyRefused) else ""
-        text = f"{self.endpoint.name}: waiting for {self.address}: {trouble}.{repair}"
+        text = f"Waiting for {self._where}: {trouble}.{repair}"
         if text != self._last_trouble:
             self._last_trouble = text
             logger.warning(text)
@@ -313,7 +314,7 @@ class UpstreamWatch:
     def _notice(self, text: str) -> None:
         if text not in self._notices:
             self._notices.add(text)
-            logger.warning("%s: %s", self.endpoint.name, text)
+            logger.warning("%s: %s", self._where, text)
 
 
 class _Changed(UpstreamSilent):

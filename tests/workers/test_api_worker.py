@@ -179,7 +179,7 @@ def test_an_upstream_that_dies_is_not_sent_to_until_it_is_back(
             wait_until_listed(product, "mortal")
             started = row_of(product, engine)["start_id"]
             engine.kill()
-            worker.says("waiting for")
+            worker.says("Waiting for")
             wait_until(lambda: "mortal" not in listed_models(product), "its absence")
             with running_mock_engine(models=("mortal",), port=port):
                 wait_until_listed(product, "mortal")
@@ -274,7 +274,7 @@ def test_a_state_folder_serves_one_process_at_a_time(
 ) -> None:
     flags = ("--upstream", "http://127.0.0.1:9")
     with running_api_worker(product, tmp_path, *flags) as first:
-        first.says("waiting for http://127.0.0.1:9")
+        first.says("Waiting for http://127.0.0.1:9")
         state = ("--state-dir", str(tmp_path / "state"))
         with running_api_worker(product, tmp_path / "2", *flags, *state) as second:
             assert second.process.wait(20) == 2

@@ -233,7 +233,7 @@ async def test_nonsense_is_a_trouble_and_not_the_end(
     page: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(**{"v1/models": page}) as upstream, watched(upstream) as watch:
-        await until(lambda: "waiting for" in caplog.text)
+        await until(lambda: "Waiting for" in caplog.text)
         upstream.pages["/v1/models"] = listing()
         async with asyncio.timeout(10):
             await watch.ready()
