@@ -30,7 +30,9 @@ from workers.config import (
     token_source,
 )
 from workers.controller_check import Finding, NotWell
+from workers.endpoints import Endpoint, address_for, split_upstream
 from workers.errors import BadSetting, CannotStart
+from workers.protocol import CheckRequest
 from workers.tls import authority
 
 COLOURS = {"ok": "\033[32m", "odd": "\033[33m", "FAIL": "\033[31m"}
@@ -49,6 +51,7 @@ def main() -> int:
     add("--controller-ca", type=Path, help="authority of the controller's certificate")
     add("--join-token-file", type=Path, help=f"default: {DEFAULT_TOKEN_FILE}")
     add("--worker-address", help="as for the worker: how the controller reaches it")
+    add("--upstream", help="as for api_worker: the server that runs already")
     add("--host", help="as for the worker: the address that it binds to")
     add("--port", type=int, help=f"as for the worker (default: {DEFAULT_PORT})")
     add("--engine-key-file", type=Path, help="also see whether this key opens it")
@@ -90,14 +93,13 @@ async def _findings(
         source = token_source(arguments.join_token_file)
         token = controller_check.join_token(source)
         yield Finding("token file", f"there is a join token in {source}")
-        address, where = _claimed(arguments, controller)
-        async with _listening(*where) as is_ours:
-            if is_ours:
-                here = local_url(*where)
-                text = f"nothing listened at {here}; this check does meanwhile"
+        request, where = _claimed(arguments, controller)
+        async with _listening(where) as is_ours:
+            if is_ours and where:
+                text = f"nothing listened at {local_url(*where)}; this check does now"
                 yield Finding("engine", text)
             findings = controller_check.seen_from_there(
-                session, controller, token, address, _key(arguments.engine_key_file)
+                session, controller, token, request
             )
             async for finding in findings:
                 yield finding
@@ -105,25 +107,42 @@ async def _findings(
 
 def _claimed(
     arguments: argparse.Namespace, controller: str
-) -> tuple[str, tuple[str, int]]:
-    """Return the worker's address as it would be claimed, and where it would bind."""
+) -> tuple[CheckRequest, tuple[str, int] | None]:
+    """Return what a worker would claim, and where its engine would bind, if it has one
+    of its own."""
+    key = _key(arguments.engine_key_file)
+    if arguments.upstream:
+        endpoint = Endpoint(
+            name="it",
+            upstream=arguments.upstream,
+            worker_address=arguments.worker_address or "",
+        )
+        _, base_path = split_upstream(endpoint.upstream)
+        address = address_for(controller, endpoint)
+        request = CheckRequest(
+            address=address, base_path=base_path, shares_address=True, engine_key=key
+        )
+        return request, None
     host = arguments.host or default_host(controller)
     port = arguments.port
     if port is None and arguments.worker_address:
         port = urlsplit(with_scheme(arguments.worker_address)).port
     port = port or DEFAULT_PORT
     address = worker_address(arguments.worker_address, host, port, controller)
-    return address, (host, port)
+    return CheckRequest(address=address, engine_key=key), (host, port)
 
 
 @asynccontextmanager
-async def _listening(host: str, port: int) -> AsyncIterator[bool]:
+async def _listening(where: tuple[str, int] | None) -> AsyncIterator[bool]:
     """Refuse whoever calls the worker's port, as its engine would; False if taken.
 
     So that the way back can be tried before there is an engine.
     """
+    if where is None:
+        yield False
+        return
     try:
-        server = await asyncio.start_server(_refuse, host, port)
+        server = await asyncio.start_server(_refuse, *where)
     except OSError:
         yield False  # an engine, or whatever is there, answers for itself
         return

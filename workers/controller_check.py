@@ -186,11 +186,9 @@ async def seen_from_there(
     session: aiohttp.ClientSession,
     controller: str,
     token: str,
-    address: str,
-    engine_key: str,
+    request: CheckRequest,
 ) -> AsyncIterator[Finding]:
     """The controller's own view of token and address; raises `NotWell`."""
-    request = CheckRequest(address=address, engine_key=engine_key)
     status, body, _ = await _post(session, controller, token, request)
     if status != 200:
         try:

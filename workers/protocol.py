@@ -179,6 +179,7 @@ class CheckRequest(Struct, kw_only=True, frozen=True):
     address: Annotated[str, Meta(max_length=500)] = ""
     """The worker's, as for a join; empty: look at the join token alone."""
     base_path: Annotated[str, Meta(max_length=200)] = "/v1"
+    shares_address: bool = False
     engine_key: Annotated[str, Meta(max_length=500)] = ""
     """Empty: what the key would open is not looked at."""
 

@@ -60,11 +60,13 @@ async def _look_at_address(
         await engine.expect_an_answer()
         steps.append(_well("port", f"the controller reaches {resolved.url}"))
         if not permit.is_keyless:
-            await engine.expect_shut()
+            await engine.expect_shut(lists_openly=request.shares_address)
             shut = "no inference path answers without the key"
             steps.append(_well("challenge", shut))
         if request.engine_key:
             await engine.expect_models([], request.engine_key, {})
+            if request.shares_address:
+                await engine.expect_key_taken(request.engine_key, {})
             steps.append(_well("key", "the key opens the list of models"))
 
 

@@ -113,6 +113,22 @@ def test_an_open_engine_is_found(product: Product, token_file: Path) -> None:
     assert "use a token made with --keyless" in words
 
 
+def test_an_upstream_is_looked_at_as_api_worker_registers_it(
+    product: Product, token_file: Path, tmp_path: Path
+) -> None:
+    with running_mock_engine(open_paths=("/v1/models",)) as engine:
+        key_file = tmp_path / "key"
+        key_file.write_text("wrong")
+        flags = ("--upstream", engine.url, "--engine-key-file", key_file)
+        refused = checked(product, token_file, *flags)
+        key_file.write_text(engine.config.key)
+        status, words = checked(product, token_file, *flags)
+
+    assert refused[0] == 1
+    assert "refuses the key" in failed_step(refused[1])
+    assert status == 0, words
+
+
 def test_an_address_that_is_not_allowed_names_the_setting(
     product: Product, token_file: Path
 ) -> None:
