@@ -87,10 +87,13 @@ def test_a_worker_that_one_process_hears_is_live_in_both(
 
 
 def test_a_process_that_dies_is_started_again(product: Product, worker: JoinedWorker):
-    victim, _ = web_processes(product)
+    victim, survivor = web_processes(product)
+    with suspended(victim):  # until the survivor has heard of the worker too
+        wait_until_listed(product, "mock-1")
     victim.kill()
 
     assert product.chat().status == 200
+    assert survivor.is_running()
     after = wait_until(lambda: two_others(product, victim), "a new process")
     for other in after:
         with suspended(other):
