@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,9 @@ from workers.agent_server import agent_server
 from workers.config import WorkerConfig, worker_config
 from workers.controller_client import ControllerClient
 from workers.engine_client import EngineClient
+from workers.engine_guard import KEY_FILE_VARIABLE
 from workers.errors import BadAddress, BadSetting, CannotStart
+from workers.key_rotation import KeyRotation
 from workers.logs import set_up_logging
 from workers.protocol import Capacity, JoinRequest, ModelOffer, Task
 from workers.registration import Registration
@@ -118,7 +121,8 @@ class Agent:
     async def run(self) -> int:
         async with aiohttp.ClientSession() as session:
             client = self._engine_client(session)
-            supervisor = EngineSupervisor(self._config, self._engine, client)
+            engine = self._with_key_file(client.key)
+            supervisor = EngineSupervisor(self._config, engine, client)
             logger.info("The engine listens at %s once it is loaded.", client.url)
             registration = self._registration(session, supervisor)
             if registration is not None:
@@ -167,6 +171,15 @@ class Agent:
             certificate.trusted() if certificate else None,
         )
 
+    def _with_key_file(self, key: str) -> Engine:
+        """Return the engine such that its key can change while it runs."""
+        if self._config.controller is None:
+            return self._engine
+        file = self._state_dir.write_engine_keys([key]).absolute()
+        command = self._engine.command
+        environment = {**command.environment, KEY_FILE_VARIABLE: str(file)}
+        return replace(self._engine, command=replace(command, environment=environment))
+
     def _key(self) -> str:
         """Return the key that guards the engine, new at each start of the agent."""
         if self._config.controller is not None:
@@ -184,7 +197,8 @@ class Agent:
         controller = self._config.controller
         if controller is None:
             return None
-        return Registration(
+        rotation = KeyRotation(supervisor.client, self._state_dir)
+        registration = Registration(
             self._config.token,
             controller,
             ControllerClient(session, controller, self._config.controller_ca),
@@ -192,7 +206,9 @@ class Agent:
             partial(self._join_request, supervisor, controller),
             self._state_dir,
             on_stop=self._stop.set,
+            on_rotate_key=lambda: rotation.begin(registration),
         )
+        return registration
 
     def _join_request(
         self, supervisor: EngineSupervisor, controller: str, run: EngineRun

@@ -56,7 +56,7 @@ class Version(msgspec.Struct, frozen=True):
     version: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class EngineClient:
     """Calls to the engine at `url` with its key; raises `EngineSilent`."""
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 KEY_VARIABLE = "SWITCHYARD_ENGINE_KEY"
+KEY_FILE_VARIABLE = "SWITCHYARD_ENGINE_KEY_FILE"
 OPEN_PATHS = frozenset({"/health"})
 
 Scope = MutableMapping[str, Any]
@@ -36,15 +37,13 @@ class RequireKey:
     """ASGI middleware: 401 to everything without the key, websockets refused.
 
     The key comes from the environment, never from the command line, which every user
-    of the machine can read. Without one the engine does not start.
+    of the machine can read. Without one the engine does not start. Where a file holds
+    the keys, they can change while it runs.
     """
 
     def __init__(self, app: Application) -> None:
-        key = os.environ.get(KEY_VARIABLE, "")
-        if not key:
-            raise RuntimeError(f"{KEY_VARIABLE} is not set: the engine would be open.")
         self.app = app
-        self.expected = f"Bearer {key}".encode()
+        self.keys = AcceptedKeys()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -59,7 +58,43 @@ class RequireKey:
         if scope["path"] in OPEN_PATHS:
             return True
         given = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(given) == 1 and hmac.compare_digest(given[0], self.expected)
+        return len(given) == 1 and self.keys.include(given[0])
+
+
+class AcceptedKeys:
+    """The keys that open the engine: those of a file, one a line, as it reads now.
+
+    Without a file, or until it can be read, it is the one of the environment.
+    """
+
+    def __init__(self) -> None:
+        key = os.environ.get(KEY_VARIABLE, "")
+        if not key:
+            raise RuntimeError(f"{KEY_VARIABLE} is not set: the engine would be open.")
+        self._expected = [f"Bearer {key}".encode()]
+        self._file = os.environ.get(KEY_FILE_VARIABLE, "")
+        self._read_at: tuple[int, int] | None = None
+
+    def include(self, authorization: bytes) -> bool:
+        """Whether it is `Bearer` and one of the keys, in a time that tells nothing."""
+        if self._file:
+            self._read_if_changed()
+        matches = [hmac.compare_digest(authorization, key) for key in self._expected]
+        return any(matches)
+
+    def _read_if_changed(self) -> None:
+        try:
+            status = os.stat(self._file)
+            read_at = status.st_mtime_ns, status.st_ino
+            if read_at == self._read_at:
+                return
+            with open(self._file, encoding="ascii") as file:
+                keys = file.read().split()
+        except OSError:
+            return  # a moment's trouble must not shut the engine to its controller
+        if keys:
+            self._expected = [f"Bearer {key}".encode() for key in keys]
+            self._read_at = read_at
 
 
 async def _refuse(send: Send) -> None:

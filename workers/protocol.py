@@ -170,6 +170,8 @@ class HeartbeatAnswer(Struct, kw_only=True, frozen=True):
     """Finish what is in flight and take no more; the worker stays registered."""
     stop: bool = False
     """Drain, then end the process."""
+    rotate_key: bool = False
+    """Give the engine a new key and join again with it; the old one may end later."""
 
 
 class CheckRequest(Struct, kw_only=True, frozen=True):

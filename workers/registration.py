@@ -83,6 +83,7 @@ class Registration(Generic[RunT]):
         state_dir: StateDir,
         on_stop: Callable[[], None],
         name: str = "",
+        on_rotate_key: Callable[[], None] = lambda: None,
     ) -> None:
         self.leaving = False
         self.drain_wished = False
@@ -95,6 +96,9 @@ class Registration(Generic[RunT]):
         self._describe = describe
         self._state_dir = state_dir
         self._on_stop = on_stop
+        self._on_rotate_key = on_rotate_key
+        self._is_outdated = False
+        self._has_joined = asyncio.Event()
         self._prefix = f"{name}: " if name else ""
         self._wake = asyncio.Event()
         self._last_trouble = ""
@@ -116,6 +120,13 @@ class Registration(Generic[RunT]):
     def wake(self) -> None:
         """Heartbeat at once: there is news."""
         self._wake.set()
+
+    def join_again(self) -> asyncio.Event:
+        """Tell the controller what has changed; the event is set once it knows."""
+        self._is_outdated = True
+        self._has_joined = asyncio.Event()
+        self.wake()
+        return self._has_joined
 
     def announce_leaving(self) -> None:
         """Let the next heartbeat, sent now, say that no more work is to come."""
@@ -165,6 +176,7 @@ class Registration(Generic[RunT]):
 
     async def _join(self, run: RunT) -> Membership:
         """Join by our own credential, or else by the join token."""
+        self._is_outdated = False
         request = self._describe(run)
         identity = self._state_dir.read_identity(self._controller)
         if identity is not None:
@@ -196,6 +208,8 @@ class Registration(Generic[RunT]):
             credential=answer.credential or old_credential,
         )
         self._state_dir.write_identity(identity)
+        if not self._is_outdated:
+            self._has_joined.set()
         logger.info(
             "%sJoined %s as worker %s.",
             self._prefix,
@@ -217,7 +231,7 @@ class Registration(Generic[RunT]):
         The row's address and models are those of before; the join renews them.
         """
         identity = self._state_dir.read_identity(self._controller)
-        if identity is None:
+        if identity is None or self._served.current is not None:
             return
         loading = Membership(
             identity=identity,
@@ -243,6 +257,8 @@ class Registration(Generic[RunT]):
         while True:
             current = self._served.current
             if current is not None and current.start_id != membership.start_id:
+                return
+            if self._is_outdated:
                 return
             try:
                 await self._heartbeat(membership)
@@ -284,6 +300,8 @@ class Registration(Generic[RunT]):
                 else "The operator ended the drain."
             )
             self._wake.set()  # tell at once that the wish is met
+        if answer.rotate_key:
+            self._on_rotate_key()
         if answer.stop:
             logger.info("The operator stops this worker.")
             self._on_stop()

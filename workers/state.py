@@ -6,6 +6,7 @@ All of it lies in one folder that only its owner may enter.
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,10 @@ class StateDir:
     def write_engine_key(self, key: str) -> Path:
         """Keep the key of an engine that runs without a controller; return the file."""
         return self._write("engine_key", key.encode() + b"\n")
+
+    def write_engine_keys(self, keys: Sequence[str]) -> Path:
+        """Keep the keys that are to open a registered engine now; return the file."""
+        return self._write("engine_keys", "\n".join(keys).encode() + b"\n")
 
     def _write(self, name: str, content: bytes) -> Path:
         # A new file renamed over the old one: a full disk never leaves half a

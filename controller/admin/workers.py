@@ -161,7 +161,7 @@ class WorkerAdmin(ConsoleAdmin):
     search_fields = ("address", "served_models__name", "engine")
     search_help_text = _("Address, model or engine")
     ordering = ("address",)
-    actions = ("drain", "resume", "stop", "enable", "disable", "remove")
+    actions = ("drain", "resume", "stop", "rotate_key", "enable", "disable", "remove")
     actions_list = ("add_worker",)
     fieldsets = (
         (
@@ -273,6 +273,15 @@ class WorkerAdmin(ConsoleAdmin):
         self._decide(
             request, workers, _("Stopped."), drain_wished=True, stop_wished=True
         )
+
+    @admin.action(
+        description=_("Change the engine's key (nothing is interrupted)"),
+        permissions=["change"],
+    )
+    def rotate_key(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
+        # Keys of hosted upstreams are not ours to change.
+        ours = workers.filter(shares_address=False, is_keyless=False)
+        self._decide(request, ours, _("Key change wished."), rotation_wished=True)
 
     @admin.action(description=_("Enable"), permissions=["change"])
     def enable(self, request: HttpRequest, workers: WorkerQuerySet) -> None:

@@ -60,7 +60,11 @@ def hear(running: Gateway, worker: WorkerView, body: bytes) -> HeartbeatAnswer:
     _check_sizes(heartbeat)
     if not running.fleet.hear(worker.id, heartbeat):
         raise worker_unknown()
-    return HeartbeatAnswer(drain=worker.drain_wished, stop=worker.stop_wished)
+    return HeartbeatAnswer(
+        drain=worker.drain_wished,
+        stop=worker.stop_wished,
+        rotate_key=worker.rotation_wished,
+    )
 
 
 def _check_sizes(heartbeat: Heartbeat) -> None:

@@ -150,12 +150,21 @@ def _is_same_upstream(holder: Worker, join: JoinRequest) -> bool:
         return True
 
 
+def _has_key(worker: Worker, key: str) -> bool:
+    try:
+        return bool(worker.encrypted_engine_key) and worker.engine_key == key
+    except InvalidToken:  # written with lost FIELD_KEYS
+        return False
+
+
 def _describe(worker: Worker, join: JoinRequest, resolved: ResolvedAddress) -> None:
     worker.address = resolved.url
     worker.base_path = join.base_path
     worker.shares_address = join.shares_address
     worker.resolved_ip = resolved.ip
-    worker.engine_key = join.engine_key
+    if not _has_key(worker, join.engine_key):
+        worker.engine_key = join.engine_key
+        worker.rotation_wished = False
     worker.engine = join.engine
     worker.engine_version = join.engine_version
     worker.start_id = join.start_id

@@ -43,6 +43,7 @@ class WorkerView:
     is_enabled: bool
     drain_wished: bool
     stop_wished: bool
+    rotation_wished: bool
     can_continue: bool
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str] = field(repr=False)
@@ -150,6 +151,7 @@ def _worker_view(worker: Worker, placements: dict[str, PlacementView]) -> Worker
         is_enabled=worker.is_enabled,
         drain_wished=worker.drain_wished,
         stop_wished=worker.stop_wished,
+        rotation_wished=worker.rotation_wished,
         can_continue=worker.can_continue,
         extra_body=worker.extra_body,
         extra_headers=worker.extra_headers,

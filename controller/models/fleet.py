@@ -182,6 +182,10 @@ class Worker(models.Model):
     drain_wished = models.BooleanField("drain", default=False)
     # Only with `drain_wished`, since it is a drain that ends in the process's end.
     stop_wished = models.BooleanField("stop", default=False, db_default=False)
+    # A new engine key is wished; the join that brings one takes it back.
+    rotation_wished = models.BooleanField(
+        "key rotation", default=False, db_default=False
+    )
 
     state = models.CharField(max_length=20, default="ready", editable=False)
     running = models.PositiveIntegerField(default=0, editable=False)

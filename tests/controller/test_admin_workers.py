@@ -113,6 +113,7 @@ def test_a_loading_worker_is_shown_with_its_progress(console):
             {"drain_wished": True, "stop_wished": True},
             {"drain_wished": False, "stop_wished": False},
         ),
+        ("rotate_key", {"rotation_wished": False}, {"rotation_wished": True}),
         ("enable", {"is_enabled": False}, {"is_enabled": True}),
         ("disable", {"is_enabled": True}, {"is_enabled": False}),
     ],

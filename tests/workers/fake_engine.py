@@ -17,8 +17,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from workers.engine_guard import AcceptedKeys
+
 LOADING = Path("loading")
-KEY = os.environ["SWITCHYARD_ENGINE_KEY"]
+KEYS = AcceptedKeys()
 TASK_PATHS = {"embedder": "/v1/embeddings", "idler": "/tokenize"}
 TASK_PATH = TASK_PATHS.get(sys.argv[3], "/v1/completions")
 METRICS = "vllm:num_requests_running {}\nvllm:generation_tokens_total 42\n"
@@ -33,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         self.go_on.wait()
         if self.path == "/health":
             self.answer({})
-        elif self.headers["Authorization"] != f"Bearer {KEY}":
+        elif not self.has_key():
             self.send_error(401)
         elif self.path == "/v1/models":
             models = [{"id": name, "max_model_len": 512} for name in sys.argv[3:]]
@@ -45,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"version": "1.0", **about})
 
     def do_POST(self) -> None:
-        if self.headers["Authorization"] != f"Bearer {KEY}":
+        if not self.has_key():
             self.send_error(401)
             return
         if self.path == "/crash":
@@ -62,6 +64,9 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.work_on.wait()
         self.answer({"choices": []})
+
+    def has_key(self) -> bool:
+        return KEYS.include(self.headers.get("Authorization", "").encode())
 
     def answer(self, body: Any) -> None:
         content = body if isinstance(body, str) else json.dumps(body)

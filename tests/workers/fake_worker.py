@@ -1,9 +1,11 @@
 """A worker like the real ones, flags and all, whose engine is `fake_engine.py`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
+from workers import key_rotation
 from workers.agent import run_worker
 from workers.config import WorkerConfig, add_worker_arguments
 from workers.engine_process import EngineCommand
@@ -26,6 +28,7 @@ def fake_engine(config: WorkerConfig, host: str, port: int, _folder: Path) -> En
 
 
 if __name__ == "__main__":
+    key_rotation.OVERLAP_SECONDS = float(os.environ.get("OVERLAP_SECONDS", "60"))
     parser = argparse.ArgumentParser()
     add_worker_arguments(parser)
     raise SystemExit(run_worker(parser.parse_args(), fake_engine))

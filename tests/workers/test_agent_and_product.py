@@ -155,6 +155,33 @@ def test_a_worker_whose_clock_is_wrong_outlives_an_emptied_database(
         assert worker.log.splitlines()[-1].startswith(hour_ago)
 
 
+def test_a_worker_gets_a_new_key_at_the_operators_wish(
+    product: Product, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(product.credentials.join_token)
+    with running_worker(product, tmp_path) as worker:
+        wait_until_listed(product, "tiny")
+        before = row(product)
+
+        change_workers(product, rotation_wished=True)
+        worker.says("The operator wishes a new key for the engine")
+        worker.says("Joined ", times=2)
+
+        after = row(product)
+        assert after["id"] == before["id"]
+        assert after["encrypted_engine_key"] != before["encrypted_engine_key"]
+        assert not after["rotation_wished"]
+        assert listed_models(product) == ["tiny"]
+
+
+def change_workers(product: Product, **fields: bool) -> None:
+    code = (
+        "from controller.models import Worker;"
+        f"Worker.objects.registered().change(**{fields})"
+    )
+    manage(product.var_dir, "shell", "--command", code)
+
+
 def test_a_worker_that_the_operator_stops_ends_by_itself(
     product: Product, tmp_path: Path
 ) -> None:
@@ -162,11 +189,7 @@ def test_a_worker_that_the_operator_stops_ends_by_itself(
     with running_worker(product, tmp_path) as worker:
         wait_until_listed(product, "tiny")
 
-        stop = (
-            "from controller.models import Worker;"
-            "Worker.objects.registered().change(drain_wished=True, stop_wished=True)"
-        )
-        manage(product.var_dir, "shell", "--command", stop)
+        change_workers(product, drain_wished=True, stop_wished=True)
 
         assert worker.process.wait(30) == 0
         assert "The operator stops this worker" in worker.log

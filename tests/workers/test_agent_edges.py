@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.servers import free_port
-from tests.workers.agents import StartWorker
+from tests.workers.agents import StartWorker, call
 from tests.workers.stub_controller import StubController
 from workers.errors import BadSetting
+from workers.protocol import HeartbeatAnswer, WorkerState
 from workers.tls import Certificate, authority
 
 
@@ -85,6 +86,33 @@ def test_files_that_are_no_certificates_are_one_line(
         authority(file)
     with pytest.raises(BadSetting, match=f"--ssl-certfile {file} and .* cannot be"):
         Certificate(file, file).check()
+
+
+async def test_a_new_key_is_joined_with_and_the_old_one_ends_later(
+    controller: StubController,
+    start_worker: StartWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OVERLAP_SECONDS", "0.5")
+    worker = await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+
+    controller.wishes = HeartbeatAnswer(rotate_key=True)
+    await controller.until(lambda: len(controller.joins) == 2)
+    controller.wishes = HeartbeatAnswer()
+    old, new = (joined for _, joined in controller.joins)
+    for joined in (old, new):
+        assert call(new.address, "/version", joined.engine_key)
+    await worker.says("The engine's former key opens it no more")
+
+    assert old.engine_key != new.engine_key
+    assert old.start_id == new.start_id
+    assert call(new.address, "/version", new.engine_key)
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        call(new.address, "/version", old.engine_key)
+    assert {beat.state for beat in controller.heartbeats} == {WorkerState.READY}
+    assert (tmp_path / "state/engine_keys").stat().st_mode & 0o777 == 0o600
 
 
 async def test_the_agents_port_says_how_it_fares(

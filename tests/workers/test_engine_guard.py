@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from workers import engine_guard
-from workers.engine_guard import RequireKey
+from workers.engine_guard import AcceptedKeys, RequireKey
 from workers.protocol import INFERENCE_PATHS
+from workers.state import StateDir
 
 
 @pytest.fixture
@@ -88,3 +89,25 @@ def test_the_guard_imports_only_the_standard_library() -> None:
             assert (node.module or "").split(".")[0] in sys.stdlib_module_names
         elif isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= sys.stdlib_module_names
+
+
+async def test_keys_in_a_file_can_change_while_the_engine_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWITCHYARD_ENGINE_KEY", "first")
+    monkeypatch.setenv("SWITCHYARD_ENGINE_KEY_FILE", str(tmp_path / "engine_keys"))
+    state_dir = StateDir(tmp_path)
+    keys = AcceptedKeys()
+
+    def good() -> set[str]:
+        return {
+            key for key in ("first", "new") if keys.include(f"Bearer {key}".encode())
+        }
+
+    assert good() == {"first"}
+    state_dir.write_engine_keys(["new", "first"])
+    assert good() == {"first", "new"}
+    state_dir.write_engine_keys(["new"])
+    assert good() == {"new"}
+    (tmp_path / "engine_keys").unlink()
+    assert good() == {"new"}
