@@ -4,8 +4,8 @@ from collections.abc import Sequence as SequenceOf
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
+from workers.transformers_engine.cache import RoomyCache
 from workers.transformers_engine.sampling import TokenScore, token_scores
 from workers.transformers_engine.sequence import Sequence
 
@@ -19,7 +19,9 @@ class Batch:
     the newest token of each sequence is in the cache.
     """
 
-    def __init__(self, cache: Any, sequences: list[Sequence], length: int) -> None:
+    def __init__(
+        self, cache: RoomyCache, sequences: list[Sequence], length: int
+    ) -> None:
         self.sequences = sequences
         self._cache = cache
         self._lengths = [length] * len(sequences)
@@ -47,7 +49,7 @@ class Batch:
                 use_cache=True,
             )
         except Exception:
-            self._narrow_to(width)
+            self._cache.narrow_to(width)
             raise
         self._lengths = [length + 1 for length in self._lengths]
         scores: torch.Tensor = output.logits[:, -1]
@@ -56,17 +58,7 @@ class Batch:
     def merge(self, other: "Batch") -> None:
         """Take the rows of `other`, both padded to the longer of the two."""
         width = max(*self._lengths, *other._lengths)
-        merged = [
-            (
-                torch.cat([_padded(ours.keys, width), _padded(theirs.keys, width)]),
-                torch.cat([_padded(ours.values, width), _padded(theirs.values, width)]),
-            )
-            for ours, theirs in zip(
-                self._cache.layers, other._cache.layers, strict=True
-            )
-        ]
-        for layer, (keys, values) in zip(self._cache.layers, merged, strict=True):
-            layer.keys, layer.values = keys, values
+        self._cache.merge(other._cache, width)
         self.sequences += other.sequences
         self._lengths += other._lengths
 
@@ -84,18 +76,7 @@ class Batch:
         self._lengths = [self._lengths[row] for row in kept]
         if not kept:
             return
-        self._cache.batch_select_indices(torch.tensor(kept))
-        num_idle = width - max(self._lengths)
-        if num_idle:
-            for layer in self._cache.layers:
-                layer.keys = layer.keys[..., num_idle:, :].contiguous()
-                layer.values = layer.values[..., num_idle:, :].contiguous()
-
-    def _narrow_to(self, width: int) -> None:
-        """Take back what a failed pass has already put into some layers."""
-        for layer in self._cache.layers:
-            layer.keys = layer.keys[..., :width, :]
-            layer.values = layer.values[..., :width, :]
+        self._cache.select(kept, num_idle=width - max(self._lengths))
 
 
 class Prefill:
@@ -108,7 +89,7 @@ class Prefill:
     def __init__(self, sequences: SequenceOf[Sequence], chunk_tokens: int) -> None:
         self.sequences = list(sequences)
         self._chunk_tokens = chunk_tokens
-        self._cache = DynamicCache()
+        self._cache = RoomyCache()
         self._num_done = 0
         self._scores: list[TokenScore] = []
         if self._wants_scores:
@@ -162,9 +143,3 @@ class Prefill:
         if len(self.sequences) > 1:
             self._cache.batch_repeat_interleave(len(self.sequences))
         return Batch(self._cache, self.sequences, self._num_done)
-
-
-def _padded(tensor: torch.Tensor, width: int) -> torch.Tensor:
-    """Return a layer's keys or values [rows, heads, tokens, size] padded to `width`."""
-    missing = width - tensor.shape[-2]
-    return torch.nn.functional.pad(tensor, (0, 0, missing, 0)) if missing else tensor
