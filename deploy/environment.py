@@ -222,7 +222,7 @@ def prefer_cpu_torch(python: Path) -> None:
     if sys.platform != "linux":  # elsewhere the common build is the CPU build
         return
     try:
-        pip_install(python, "--no-deps", f"{TORCH}+cpu", constraints=CONSTRAINTS)
+        pip_install(python, "--no-deps", f"{TORCH}+cpu")
     except NotOffered:
         say(
             "No CPU build of torch on pip's index: the common one may be several GB."
@@ -242,11 +242,11 @@ def pip_install(python: Path, *arguments: str, constraints: Path | None = None) 
 def pip(python: Path, *arguments: str) -> None:
     """Run pip with its own progress shown; what went wrong is told in one line."""
     command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    assert done.stderr is not None
-    complaints = done.stderr.read()
-    if done.wait():
-        raise failure(complaints, f"pip {' '.join(arguments)}")
+    done = subprocess.run(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise failure(done.stderr, f"pip {' '.join(arguments)}")
 
 
 def failure(output: str, what: str) -> SetupFailed:
@@ -264,6 +264,11 @@ def failure(output: str, what: str) -> SetupFailed:
         return NotOffered(
             f"{last_line(output)}: pip's index does not offer it, so set PIP_INDEX_URL"
             " to one that does."
+        )
+    if "ResolutionImpossible" in output:  # said too of what an index lacks
+        return NotOffered(
+            f"{what} failed: no versions fit together. Look for constraints in pip's"
+            " own configuration (pip config list)."
         )
     return Unexplained(f"{what} failed: {last_line(output)}")
 

@@ -68,6 +68,20 @@ def test_an_index_out_of_reach_is_named_as_the_cause(clone: Path) -> None:
     assert not (clone / ".venv" / "switchyard.json").exists()
 
 
+def test_an_index_without_torchs_cpu_build_is_a_warning_whatever_is_constrained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "constraints.txt").write_text("torch==0.0.1\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "constraints.txt"))
+    monkeypatch.setattr(environment, "TORCH", "torch==0.0.1")
+
+    environment.prefer_cpu_torch(Path(sys.executable))
+
+    assert "TORCH_INDEX=" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("complaint", "advice"),
     [
@@ -75,6 +89,7 @@ def test_an_index_out_of_reach_is_named_as_the_cause(clone: Path) -> None:
         ("ERROR: [Errno 13] Permission denied: '/x'", "yours to write to"),
         ("WARNING: Retrying (Retry(total=4))", "check the network"),
         ("ERROR: No matching distribution found for torch", "set PIP_INDEX_URL"),
+        ("ERROR: ResolutionImpossible: for help visit", "Look for constraints"),
     ],
 )
 def test_each_complaint_of_pip_becomes_one_line(complaint: str, advice: str) -> None:
