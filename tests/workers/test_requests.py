@@ -2,8 +2,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from transformers import GenerationConfig
 
 from workers.transformers_engine.errors import RequestRefused
+from workers.transformers_engine.model import recommended_sampling
 from workers.transformers_engine.requests import (
     ChatRequest,
     CompletionRequest,
@@ -99,6 +101,18 @@ def test_the_choices_of_a_seeded_request_differ() -> None:
     request = chat(seed=7, n=2)
 
     assert request.sampling(0, 100).seed != request.sampling(1, 100).seed
+
+
+def test_what_a_client_leaves_open_is_as_the_model_recommends() -> None:
+    recommended = recommended_sampling(
+        GenerationConfig(do_sample=True, temperature=0.2, top_p=0.9, top_k=40)
+    )
+
+    left_open = chat().sampling(0, 100, recommended)
+    said = chat(temperature=0, top_k=-1).sampling(0, 100, recommended)
+
+    assert (left_open.temperature, left_open.top_p, left_open.top_k) == (0.2, 0.9, 40)
+    assert (said.temperature, said.top_p, said.top_k) == (0, 0.9, 0)
 
 
 def test_a_bias_for_a_token_that_is_not_there_is_refused() -> None:

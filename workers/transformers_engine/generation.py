@@ -150,7 +150,9 @@ class Generator:
 
             return Sequence(
                 prompt=prompt,
-                sampling=request.sampling(index, self.loaded.vocabulary_size),
+                sampling=request.sampling(
+                    index, self.loaded.vocabulary_size, self.loaded.recommended
+                ),
                 stop=self._stop_rules(request, prompt),
                 tokenizer=self.loaded.tokenizer,
                 device=self.loaded.device,

@@ -10,6 +10,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     GgufConfig,
 )
 
@@ -17,6 +18,7 @@ from workers import cpu
 from workers.errors import BadSetting
 from workers.transformers_engine.context_length import context_length
 from workers.transformers_engine.quantization import quantization_config
+from workers.transformers_engine.sampling import NEUTRAL, SamplingParameters
 from workers.transformers_engine.source import ModelSource
 
 logger = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ class LoadedModel:
     cache_tokens: int
     """How many tokens of KV cache fit the memory that is free after loading."""
     end_tokens: frozenset[int]
+    recommended: SamplingParameters = NEUTRAL
+    """What holds where a client says nothing."""
 
     @property
     def device(self) -> str:
@@ -105,6 +109,7 @@ def load_model(
         context_length=min(length, cache_tokens),
         cache_tokens=cache_tokens,
         end_tokens=_end_tokens(model, tokenizer),
+        recommended=recommended_sampling(model.generation_config),
     )
 
 
@@ -182,6 +187,18 @@ def _free_memory(device: str) -> int:
     else:
         free = psutil.virtual_memory().available
     return int(free * CACHE_SHARE_OF_FREE_MEMORY)
+
+
+def recommended_sampling(config: GenerationConfig) -> SamplingParameters:
+    """Return what the model's makers wrote into its generation_config.json.
+
+    vLLM follows it too; small models talk nonsense at OpenAI's temperature of 1.
+    """
+    said = config.to_diff_dict()
+    names = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+    return SamplingParameters(
+        **{name: said[name] for name in names if said.get(name) is not None}
+    )
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

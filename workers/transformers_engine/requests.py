@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from workers.transformers_engine.errors import RequestRefused, unsupported
 from workers.transformers_engine.messages import Message, TemplateMessage
-from workers.transformers_engine.sampling import SamplingParameters
+from workers.transformers_engine.sampling import NEUTRAL, SamplingParameters
 from workers.transformers_engine.tools import NamedChoice, Tool
 
 Count = Annotated[int, Meta(ge=1)]
@@ -19,6 +19,7 @@ Bias = Annotated[float, Meta(ge=-100.0, le=100.0)]
 
 Prompts = str | list[str | Token | list[Token]]
 Shape = TypeVar("Shape")
+Number = TypeVar("Number", int, float)
 
 MAX_LOGPROBS = 20
 FIELD_IN_MESSAGE = re.compile(r" - at `\$\.?([A-Za-z_]*)")
@@ -78,20 +79,28 @@ class Request(Struct, kw_only=True, frozen=True):
     def num_logprobs(self) -> int | None:
         raise NotImplementedError
 
-    def sampling(self, index: int, vocabulary_size: int) -> SamplingParameters:
+    def sampling(
+        self,
+        index: int,
+        vocabulary_size: int,
+        recommended: SamplingParameters = NEUTRAL,
+    ) -> SamplingParameters:
         """Return the parameters of the choice numbered `index`.
 
-        With a seed the choices still differ from each other, each by its own seed.
+        What the client leaves open is as `recommended`. With a seed the choices still
+        differ from each other, each by its own seed.
         """
         return SamplingParameters(
-            temperature=_or(self.temperature, 1.0),
-            top_p=_or(self.top_p, 1.0),
-            top_k=max(0, self.top_k or 0),
-            min_p=self.min_p or 0.0,
+            temperature=_or(self.temperature, recommended.temperature),
+            top_p=_or(self.top_p, recommended.top_p),
+            top_k=max(0, _or(self.top_k, recommended.top_k)),
+            min_p=_or(self.min_p, recommended.min_p),
             seed=None if self.seed is None else (self.seed + index) % 2**63,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
-            repetition_penalty=_or(self.repetition_penalty, 1.0),
+            repetition_penalty=_or(
+                self.repetition_penalty, recommended.repetition_penalty
+            ),
             logit_bias=_token_biases(self.logit_bias or {}, vocabulary_size),
             num_logprobs=self.num_logprobs(),
         )
@@ -270,7 +279,7 @@ def prompt_list(given: Prompts, field: str) -> list[str | list[int]]:
     return others
 
 
-def _or(value: float | None, default: float) -> float:
+def _or(value: Number | None, default: Number) -> Number:
     return default if value is None else value
 
 

@@ -27,6 +27,9 @@ class SamplingParameters:
     """How many alternatives to report beside the chosen token; None: no logprobs."""
 
 
+NEUTRAL = SamplingParameters()
+
+
 @dataclass(frozen=True)
 class TokenScore:
     """A token's natural log probability, and those of the likeliest alternatives."""
