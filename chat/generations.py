@@ -146,6 +146,7 @@ class Generation:
             body={"model": turn.model, "messages": turn.history, "stream": True},
             stream=True,
             request_id=turn.request_id,
+            session=str(turn.conversation_id),
         )
         exchange = await gateway().open(chat_caller(turn.user_id), request)
         self._exchange = exchange

@@ -253,8 +253,15 @@ ALLOWED_WORKER_NETWORKS = env.networks(
 )
 CHALLENGE_TIMEOUT = env.seconds("CHALLENGE_TIMEOUT", default=5)
 DISPATCH_POLICY = env.choice(
-    "DISPATCH_POLICY", "shortest_queue", ("lottery", "shortest_queue")
+    "DISPATCH_POLICY",
+    "shortest_queue",
+    ("lottery", "shortest_queue", "round_robin", "least_load", "prefix_affinity"),
 )
+# Blocks of 512 bytes of prompts that are remembered for each model and task, about
+# 300 bytes of memory each.
+PREFIX_INDEX_BLOCKS = env.integer("PREFIX_INDEX_BLOCKS", default=65_536, minimum=1)
+# Tokens that may wait before a worker of weight 1 which a prompt or session knows.
+MAX_WARM_BACKLOG = env.integer("MAX_WARM_BACKLOG", default=8192, minimum=0)
 
 # -- The relay ------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", default=32 * 2**20, minimum=1)

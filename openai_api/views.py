@@ -49,6 +49,7 @@ class RelayView(OpenAIView):
                 show_usage=checked.wants_usage,
                 request_id=request.request_id,
                 client_request_id=client_request_id(request),
+                session=session(request, checked),
                 arrived_at=request.arrived_at,
             ),
         )
@@ -136,6 +137,12 @@ def client_request_id(request: LeanRequest) -> str:
     """The client's own id, if it sent one that can be kept: printable, not long."""
     given = request.META.get("HTTP_X_REQUEST_ID", "")
     return given[:MAX_CLIENT_ID] if given.isascii() and given.isprintable() else ""
+
+
+def session(request: LeanRequest, checked: bodies.RequestBody) -> str:
+    """What the client calls the session: by a header, or by naming its end user."""
+    given = request.META.get("HTTP_X_SESSION_ID") or checked.user or ""
+    return str(given)[:MAX_CLIENT_ID]
 
 
 def model_object(model: ModelView) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import django
+import hypothesis
 import pytest
 from django.conf import settings
 
@@ -22,6 +23,17 @@ for name in ("DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "SERVE_ROLES", "HOST", "
 os.environ["VAR_DIR"] = str(VAR_DIR)
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 django.setup()
+# No clock decides over a test, and no file remembers its examples.
+hypothesis.settings.register_profile(
+    "switchyard",
+    deadline=None,
+    database=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
+)
+hypothesis.settings.load_profile("switchyard")
 
 
 def pytest_unconfigure() -> None:

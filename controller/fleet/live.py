@@ -6,7 +6,7 @@ is touched from its event loop only.
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -16,8 +16,10 @@ from django.utils.timezone import now
 
 from controller.errors import InvalidRequest, NoWorkerAvailable
 from controller.fleet.clock import LoopClock
-from controller.fleet.policies import POLICIES, Candidate
+from controller.fleet.dispatcher import Dispatcher
+from controller.fleet.policies import POLICIES, Choice, Pool
 from controller.fleet.snapshot import ModelView, Snapshot, WorkerView
+from controller.fleet.wishes import Wish
 from workers.protocol import Heartbeat, Task, WorkerState
 
 logger = logging.getLogger(__name__)
@@ -25,10 +27,11 @@ logger = logging.getLogger(__name__)
 NEVER = -math.inf
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class WorkerLoad:
-    """What this process knows of a worker between snapshots."""
+    """What this process knows of a worker between snapshots: a policy's candidate."""
 
+    worker: WorkerView
     heard_at: float
     """By the fleet's clock; `NEVER` for one that was expired when we started."""
     start_id: str
@@ -38,6 +41,14 @@ class WorkerLoad:
     in_flight: int = 0
     """Requests that this process sent and that have not ended."""
     in_flight_when_heard: int = 0
+    prefill_tokens: int = 0
+    """Uncached prompt tokens of those in flight of which no output has come yet."""
+    kv_cache_usage: float = 0.0
+    slow_start: float = 1.0
+    """The part of its weight that counts now."""
+    is_offered: bool = False
+    """It is in the pools of what it serves. One that should not be any more may be
+    there still: it is looked at again when it is chosen."""
     refuses_connections: bool = False
     """Set by a refused connection, cleared by the next heartbeat."""
     heartbeat: Heartbeat | None = None
@@ -52,11 +63,22 @@ class WorkerLoad:
         return max(corrected, self.in_flight)
 
 
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A request's place on a worker, from `Fleet.acquire` to `Fleet.release`."""
+
+    worker: WorkerView
+    choice: Choice
+    prefill_tokens: int
+    """What of the prompt its engine has to read still; 0 once output comes."""
+
+
 class Fleet:
     def __init__(self, clock: LoopClock | None = None) -> None:
         self.clock = clock or LoopClock()
         self.snapshot = Snapshot()
         self.loads: dict[UUID, WorkerLoad] = {}
+        self._dispatchers: dict[tuple[str, Task], Dispatcher] = {}
 
     # -- What is known ---------------------------------------------------------
 
@@ -70,15 +92,36 @@ class Fleet:
                 load.state = worker.state
                 load.heard_at = self.clock.now()
                 load.refuses_connections = False
+            load.worker, load.is_offered = worker, False
             loads[worker.id] = load
         self.loads = loads
         self.snapshot = snapshot
+        self._dispatchers = self._new_dispatchers()
+        for load in loads.values():
+            self._offer(load)
+
+    def _new_dispatchers(self) -> dict[tuple[str, Task], Dispatcher]:
+        """One for each model and task, empty; what a policy remembers is kept."""
+        dispatchers = {}
+        for model in self.snapshot.listed:
+            for task in map(Task, model.tasks):
+                policy_name = self._policy_name(model)
+                dispatcher = self._dispatchers.get((model.name, task))
+                if dispatcher is None or dispatcher.policy_name != policy_name:
+                    dispatcher = Dispatcher(policy_name)
+                dispatcher.pool = Pool()
+                dispatchers[model.name, task] = dispatcher
+        return dispatchers
+
+    def _policy_name(self, model: ModelView) -> str:
+        return model.policy or settings.DISPATCH_POLICY
 
     def _first_load(self, worker: WorkerView) -> WorkerLoad:
         # A worker counts as heard when this process begins to listen: a controller
         # that was restarted must not take its own absence for the workers' silence.
         heard_at = NEVER if worker.expired_at else self.clock.now()
         return WorkerLoad(
+            worker=worker,
             heard_at=heard_at,
             start_id=worker.start_id,
             state=worker.state,
@@ -94,9 +137,11 @@ class Fleet:
         load.state = heartbeat.state
         load.reported = heartbeat.running + heartbeat.waiting
         load.in_flight_when_heard = load.in_flight
+        load.kv_cache_usage = heartbeat.kv_cache_usage or 0.0
         load.refuses_connections = False
         load.heartbeat = heartbeat
         load.heartbeat_at = now()
+        self._offer(load)
         return True
 
     def hear_of(
@@ -117,6 +162,7 @@ class Fleet:
         load.reported = queue_length
         load.in_flight_when_heard = load.in_flight
         load.refuses_connections = False
+        self._offer(load)
 
     def is_silent(self, load: WorkerLoad) -> bool:
         silence = self.clock.now() - load.heard_at
@@ -149,32 +195,99 @@ class Fleet:
 
     # -- The choice ------------------------------------------------------------
 
+    def reads_prompts(self, model: ModelView) -> bool:
+        """Whether the model's policy looks at what a prompt says."""
+        return POLICIES[self._policy_name(model)].reads_prompts
+
     def acquire(
-        self, model: ModelView, task: Task, excluded: Collection[UUID] = ()
-    ) -> WorkerView:
-        """The worker to send to; one request more is in flight on it.
+        self, model: ModelView, wish: Wish, excluded: Collection[UUID] = ()
+    ) -> Slot:
+        """A place on the worker to send to; one request more is in flight there.
 
         Every `acquire` is answered by one `release`. Raises `InvalidRequest` for a
         task that no worker of the model does, `NoWorkerAvailable` when none is live.
         """
-        candidates = [
-            Candidate(worker, self.loads[worker.id].queue_length)
-            for worker in model.workers
-            if task in worker.placements[model.name].tasks
-            and worker.id not in excluded
-            and not self.why_not(worker)
-        ]
-        if not candidates:
-            raise self._none_for(model, task)
-        policy = POLICIES[model.policy or settings.DISPATCH_POLICY]
-        chosen = policy.choose(candidates).worker
-        self.loads[chosen.id].in_flight += 1
-        return chosen
+        dispatcher = self._dispatchers.get((model.name, wish.task))
+        choice = self._choose(dispatcher, wish, excluded) if dispatcher else None
+        if choice is None and self._offer_again(model) and dispatcher:
+            choice = self._choose(dispatcher, wish, excluded)
+        if choice is None or dispatcher is None:
+            raise self._none_for(model, wish.task)
+        dispatcher.note(choice.candidate, wish)
+        load = self.loads[choice.candidate.worker.id]
+        slot = Slot(load.worker, choice, wish.prompt_tokens - choice.cached_tokens)
+        load.in_flight += 1
+        load.prefill_tokens += slot.prefill_tokens
+        return slot
 
-    def release(self, worker: WorkerView) -> None:
-        load = self.loads.get(worker.id)
+    def prefilled(self, slot: Slot) -> None:
+        """Its first output has come: the prompt is read."""
+        load = self.loads.get(slot.worker.id)
+        if load is not None:
+            load.prefill_tokens = max(0, load.prefill_tokens - slot.prefill_tokens)
+        slot.prefill_tokens = 0
+
+    def release(self, slot: Slot) -> None:
+        self.prefilled(slot)
+        load = self.loads.get(slot.worker.id)
         if load is not None:  # it may have left in between
             load.in_flight = max(0, load.in_flight - 1)
+
+    def reconsider(self, worker: WorkerView) -> None:
+        """Dispatch to it from now on, if nothing speaks against it any more.
+
+        To be called where the end of such a reason is known. The beginning needs no
+        call: whoever is chosen is looked at before it is taken.
+        """
+        load = self.loads.get(worker.id)
+        if load is not None:
+            self._offer(load)
+
+    def _choose(
+        self, dispatcher: Dispatcher, wish: Wish, excluded: Collection[UUID]
+    ) -> Choice | None:
+        """A worker against which nothing speaks at this moment; None if none is left.
+
+        Those against which something does are taken out on the way, each once.
+        """
+        while (choice := dispatcher.choose(wish, excluded)) is not None:
+            worker = choice.candidate.worker
+            if not self.why_not(worker):
+                return choice
+            self._withdraw(worker)
+        return None
+
+    def _offer(self, load: WorkerLoad) -> None:
+        """Put it into the pools of what it serves, unless something speaks against."""
+        if load.is_offered or self.why_not(load.worker):
+            return
+        load.is_offered = True
+        for dispatcher in self._dispatchers_of(load.worker):
+            dispatcher.pool.add(load)
+
+    def _offer_again(self, model: ModelView) -> bool:
+        """Whether looking at all of a model's workers again brought any back."""
+        found = False
+        for worker in model.workers:
+            load = self.loads.get(worker.id)
+            if load is not None and not load.is_offered:
+                self._offer(load)
+                found = found or load.is_offered
+        return found
+
+    def _withdraw(self, worker: WorkerView) -> None:
+        load = self.loads.get(worker.id)
+        if load is not None:
+            load.is_offered = False
+        for dispatcher in self._dispatchers_of(worker):
+            dispatcher.pool.discard(worker.id)
+
+    def _dispatchers_of(self, worker: WorkerView) -> Iterator[Dispatcher]:
+        for name, placement in worker.placements.items():
+            for task in placement.tasks:
+                dispatcher = self._dispatchers.get((name, Task(task)))
+                if dispatcher is not None:  # the model may be disabled
+                    yield dispatcher
 
     def refused_connection(self, worker: WorkerView) -> None:
         """Nothing listens there: dispatch no more until the next heartbeat."""

@@ -21,6 +21,9 @@ class ServedModel(models.Model):
         DEFAULT = "", "Default"
         LOTTERY = "lottery", "Lottery (by weight)"
         SHORTEST_QUEUE = "shortest_queue", "Shortest queue"
+        ROUND_ROBIN = "round_robin", "Round robin (by weight)"
+        LEAST_LOAD = "least_load", "Least load"
+        PREFIX_AFFINITY = "prefix_affinity", "Prefix affinity"
 
     name = models.CharField(max_length=200, unique=True)
     description = models.TextField(blank=True)

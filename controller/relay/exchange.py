@@ -23,8 +23,9 @@ from controller.errors import (
     error_event,
 )
 from controller.fleet.addresses import path_on_engine
-from controller.fleet.live import Fleet
+from controller.fleet.live import Fleet, Slot
 from controller.fleet.snapshot import ModelView, WorkerView
+from controller.fleet.wishes import wish_for
 from controller.identity.caller import Caller
 from controller.ledger.queue import FinishedRequest
 from controller.relay import engine_errors, sse
@@ -75,6 +76,7 @@ class Exchange:
         self.caller = caller
         self.request = request
         self.model = model
+        self.wish = wish_for(caller, request, reads_prompt=fleet.reads_prompts(model))
         self.worker: WorkerView | None = None
         self.error: SwitchyardError | None = None
         self.num_retries = 0
@@ -88,7 +90,7 @@ class Exchange:
         self._prompt_bytes = 0
         self._block = b""
         self._starting: asyncio.Task[Any] | None = None
-        self._holds_slot = False
+        self._slot: Slot | None = None
         self._is_over = False
         self._is_closed = False
 
@@ -134,6 +136,8 @@ class Exchange:
         finally:
             self._starting = None
         self._watch.first_out_at = time.perf_counter()
+        if self._slot is not None:
+            self._fleet.prefilled(self._slot)
 
     async def _try_workers(self) -> None:
         """Ask workers until one answers; one that is down costs a retry, no more."""
@@ -142,11 +146,11 @@ class Exchange:
         failure: SwitchyardError | None = None
         while True:
             try:
-                worker = self._fleet.acquire(self.model, self.request.task, failed)
+                self._slot = self._fleet.acquire(self.model, self.wish, failed)
             except SwitchyardError as exc:
                 # A worker that was there and failed says more than "none is left".
                 raise failure or exc from exc
-            self.worker, self._holds_slot = worker, True
+            self.worker = worker = self._slot.worker
             try:
                 return await self._ask(worker)
             except WorkerFailed as exc:
@@ -328,13 +332,11 @@ class Exchange:
         self._on_close(self)
 
     def _let_go(self) -> None:
-        assert self.worker is not None or not self._holds_slot
-        if self.worker is None:
-            return
-        if self._holds_slot:
-            self._holds_slot = False
-            self._fleet.release(self.worker)
+        if self._slot is not None:
+            self._fleet.release(self._slot)
+            self._slot = None
         if self._connection is not None:
+            assert self.worker is not None
             self._client.give_back(self.worker.target, self._connection)
             self._connection = None
 

@@ -30,4 +30,6 @@ class InferenceRequest:
     """The client of a stream asked to see the usage event."""
     request_id: str = field(default_factory=make_request_id)
     client_request_id: str = ""
+    session: str = ""
+    """Requests of one session should meet on one worker."""
     arrived_at: float = field(default_factory=time.perf_counter)

@@ -16,9 +16,9 @@ from controller.fleet.heartbeats import (
     read_heartbeats,
     write_heartbeats,
 )
-from controller.fleet.live import Fleet
-from controller.fleet.policies import Candidate, Lottery, ShortestQueue
-from controller.fleet.snapshot import load_snapshot
+from controller.fleet.live import Fleet, Slot
+from controller.fleet.snapshot import WorkerView, load_snapshot
+from controller.fleet.wishes import Wish
 from controller.models import Worker
 from tests.factories import make_placement, make_served_model, make_worker
 from workers.protocol import Heartbeat, Task, WorkerState
@@ -60,8 +60,16 @@ def adopt(fleet: Fleet) -> Fleet:
     return fleet
 
 
-def acquire(fleet: Fleet, excluded=()):
-    return fleet.acquire(fleet.snapshot.models[MODEL], Task.CHAT, excluded)
+CHAT = Wish(task=Task.CHAT)
+
+
+def take(fleet: Fleet, wish: Wish = CHAT, excluded=()) -> Slot:
+    return fleet.acquire(fleet.snapshot.models[MODEL], wish, excluded)
+
+
+def acquire(fleet: Fleet, excluded=()) -> WorkerView:
+    """The worker that is chosen, for those who never release it."""
+    return take(fleet, excluded=excluded).worker
 
 
 def beat(state: WorkerState = WorkerState.READY, **fields: int) -> Heartbeat:
@@ -208,7 +216,7 @@ def test_a_request_that_outlives_its_workers_is_told_that_they_are_gone(db, flee
     adopt(fleet)
 
     with pytest.raises(NoWorkerAvailable, match="1 gone"):
-        fleet.acquire(model, Task.CHAT)
+        fleet.acquire(model, CHAT)
 
 
 def test_a_task_that_no_worker_does_is_the_clients_mistake(db, fleet):
@@ -271,16 +279,16 @@ def test_a_heartbeat_in_the_rows_is_news_only_once(db, fleet, time):
 def test_the_queue_is_what_was_reported_and_what_was_sent_since(db, fleet):
     worker = make_worker(MODEL)
     load = adopt(fleet).loads[worker.id]
-    views = [acquire(fleet) for _ in range(3)]
+    slots = [take(fleet) for _ in range(3)]
 
     fleet.hear(worker.id, beat(running=5, waiting=2))
     assert load.queue_length == 7  # our three are among them
 
-    views += [acquire(fleet) for _ in range(2)]
+    slots += [take(fleet) for _ in range(2)]
     assert load.queue_length == 9
 
-    for view in views[:4]:
-        fleet.release(view)
+    for slot in slots[:4]:
+        fleet.release(slot)
     assert load.queue_length == 5
 
 
@@ -297,62 +305,26 @@ def test_the_queue_is_never_less_than_what_is_in_flight_from_here(db, fleet):
 
 def test_a_reload_keeps_what_is_in_flight(db, fleet):
     worker = make_worker(MODEL)
-    view = acquire(adopt(fleet))
+    slot = take(adopt(fleet))
 
     adopt(fleet)
 
     assert fleet.loads[worker.id].in_flight == 1
-    fleet.release(view)  # the view of an older snapshot
+    fleet.release(slot)  # its view of the worker is an older snapshot's
     assert fleet.loads[worker.id].in_flight == 0
 
 
 def test_releasing_a_worker_that_has_left_does_no_harm(db, fleet):
     make_worker(MODEL)
-    view = acquire(adopt(fleet))
+    slot = take(adopt(fleet))
     Worker.objects.update(left_at=now())
 
-    adopt(fleet).release(view)
+    adopt(fleet).release(slot)
 
     assert fleet.loads == {}
 
 
-# -- The policies ----------------------------------------------------------------------
-
-
-def candidates(*workers: tuple[float, int]) -> list[Candidate]:
-    """Candidates with these weights and queue lengths."""
-    rows = [make_worker(weight=weight) for weight, _ in workers]
-    views = load_snapshot().workers
-    return [
-        Candidate(views[row.id], length)
-        for row, (_, length) in zip(rows, workers, strict=True)
-    ]
-
-
-def tally(policy, among: list[Candidate], times: int = 4000) -> list[float]:
-    """The share of each candidate in so many choices."""
-    chosen = Counter(id(policy.choose(among)) for _ in range(times))
-    return [chosen[id(candidate)] / times for candidate in among]
-
-
-def test_the_lottery_follows_the_weights_and_not_the_queues(db):
-    shares = tally(Lottery(random.Random(1)), candidates((1, 0), (2, 50), (5, 9)))
-
-    assert shares == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=0.03)
-
-
-def test_the_shortest_queue_is_measured_by_weight(db):
-    among = candidates((1, 2), (4, 6), (2, 4))  # 2, 1.5 and 2 per weight
-
-    assert tally(ShortestQueue(random.Random(1)), among, 50) == [0, 1, 0]
-
-
-def test_equal_queues_are_drawn_by_lot(db):
-    among = candidates((1, 1), (2, 2), (1, 3))
-
-    shares = tally(ShortestQueue(random.Random(1)), among)
-
-    assert shares == pytest.approx([0.5, 0.5, 0], abs=0.03)
+# -- Whose turn it is -----------------------------------------------------------------
 
 
 def test_a_models_own_policy_goes_before_the_default(db, fleet, settings):
@@ -393,11 +365,11 @@ async def test_slots_come_back_however_a_request_is_cancelled(
     rng = random.Random(7)
 
     async def request() -> None:
-        view = acquire(fleet)
+        slot = take(fleet)
         try:
             await asyncio.sleep(rng.random() / 100)
         finally:
-            fleet.release(view)
+            fleet.release(slot)
 
     tasks = [asyncio.create_task(request()) for _ in range(200)]
     await asyncio.sleep(0.003)

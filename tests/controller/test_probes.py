@@ -9,6 +9,7 @@ from django.test import AsyncRequestFactory
 
 from controller import probes
 from controller.errors import AuthenticationFailed
+from controller.fleet.wishes import Wish
 from controller.gateway import running_gateway
 from controller.metrics import observe
 from controller.models import ApiKey
@@ -70,8 +71,9 @@ async def test_a_failing_database_is_told_and_does_not_make_unready(gateway):
 async def test_gauges_show_the_running_gateway(gateway):
     worker = '{worker="http://127.0.0.1:21002"}'
     assert await metric(f"switchyard_worker_live{worker}") == 1
-    view = gateway.fleet.acquire(gateway.fleet.snapshot.models[MODEL], Task.CHAT)
-    gateway.fleet.refused_connection(view)
+    wish = Wish(task=Task.CHAT)
+    slot = gateway.fleet.acquire(gateway.fleet.snapshot.models[MODEL], wish)
+    gateway.fleet.refused_connection(slot.worker)
     gateway.ledger.add(finished())
 
     assert await metric(f"switchyard_worker_live{worker}") == 0
