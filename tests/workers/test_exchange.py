@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from workers.transformers_engine.errors import GenerationFailed
-from workers.transformers_engine.exchange import MAX_BODY_BYTES, Answer, Exchange
+from workers.exchange import MAX_BODY_BYTES, Answer, Exchange
+from workers.refusals import GenerationFailed
 
 SCOPE = {"type": "http", "method": "POST", "path": "/", "headers": []}
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from transformers import GenerationConfig
 
-from workers.transformers_engine.errors import RequestRefused
+from workers.refusals import RequestRefused
 from workers.transformers_engine.model import recommended_sampling
 from workers.transformers_engine.requests import (
     ChatRequest,

@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from workers.refusals import GenerationFailed
 from workers.transformers_engine import scheduler as scheduler_module
-from workers.transformers_engine.errors import EngineFull, GenerationFailed
+from workers.transformers_engine.errors import EngineFull
 from workers.transformers_engine.sampling import SamplingParameters
 from workers.transformers_engine.scheduler import Scheduler
 from workers.transformers_engine.sequence import Delta, Sequence, StopRules

@@ -1,17 +1,17 @@
 """The engine's HTTP side: a plain ASGI application over one or more models."""
 
 import asyncio
-import logging
-import re
 import time
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
 import transformers
 
+from workers.engine_app import EngineApplication
+from workers.exchange import Answer, Exchange
+from workers.refusals import RequestRefused
 from workers.transformers_engine.answers import (
     ChatAnswers,
     CompletionAnswers,
@@ -21,8 +21,6 @@ from workers.transformers_engine.embeddings import (
     EmbeddingRequest,
     embeddings_answer,
 )
-from workers.transformers_engine.errors import GenerationFailed, RequestRefused
-from workers.transformers_engine.exchange import Answer, Exchange, error_body
 from workers.transformers_engine.generation import (
     Generation,
     Generator,
@@ -40,55 +38,26 @@ from workers.transformers_engine.sampling import TokenScore
 from workers.transformers_engine.served import ServedModel, ServedModels
 from workers.transformers_engine.vocabulary import Vocabulary
 
-logger = logging.getLogger(__name__)
 
-Handler = Callable[[Exchange], Awaitable[Answer]]
-
-SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-
-class Application:
+class Application(EngineApplication):
     """Answers OpenAI's calls, and those by which an agent looks after an engine."""
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self._models = ServedModels(models)
         self._started_at = int(time.time())
-        self._handlers: dict[tuple[str, str], Handler] = {
-            ("GET", "/health"): self.health,
-            ("GET", "/version"): self.version,
-            ("GET", "/metrics"): self.metrics,
-            ("GET", "/v1/models"): self.models,
-            ("POST", "/v1/chat/completions"): self.chat_completions,
-            ("POST", "/v1/completions"): self.completions,
-            ("POST", "/v1/embeddings"): self.embeddings,
-            ("POST", "/tokenize"): self.tokenize,
-            ("POST", "/detokenize"): self.detokenize,
-        }
-        self._paths = {path for _, path in self._handlers}
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            raise NotImplementedError(f"{scope['type']} is not served.")
-        exchange = Exchange(scope, receive, send)
-        await exchange.answer_with(self._handle)
-
-    async def _handle(self, exchange: Exchange) -> Answer:
-        """Return the answer, errors included, unless it has been streamed already."""
-        handler = self._handlers.get((exchange.method, exchange.path))
-        try:
-            if handler is not None:
-                return await handler(exchange)
-            status = 405 if exchange.path in self._paths else 404
-            raise RequestRefused(
-                f"{exchange.method} {exchange.path} is not served.", status=status
-            )
-        except RequestRefused as error:
-            return Answer.of_json(error_body(error), error.status)
-        except GenerationFailed as error:
-            return Answer.of_json(error_body(error), 500)
-        except Exception as error:
-            logger.exception("A request failed.")
-            return Answer.of_json(error_body(error), 500)
+        super().__init__(
+            {
+                ("GET", "/health"): self.health,
+                ("GET", "/version"): self.version,
+                ("GET", "/metrics"): self.metrics,
+                ("GET", "/v1/models"): self.models,
+                ("POST", "/v1/chat/completions"): self.chat_completions,
+                ("POST", "/v1/completions"): self.completions,
+                ("POST", "/v1/embeddings"): self.embeddings,
+                ("POST", "/tokenize"): self.tokenize,
+                ("POST", "/detokenize"): self.detokenize,
+            }
+        )
 
     async def health(self, _exchange: Exchange) -> Answer:
         # Without its thread a model answers nothing: the agent starts the engine anew.
@@ -174,11 +143,9 @@ class Application:
     def _envelope(
         exchange: Exchange, kind: str, request: Request, model: ServedModel
     ) -> tuple[str, str, int, Vocabulary]:
-        given = exchange.header(b"x-request-id") or ""
-        request_id = given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         name = request.model or model.names[0]
         vocabulary = model.generator.vocabulary
-        return f"{kind}-{request_id}", name, int(time.time()), vocabulary
+        return f"{kind}-{exchange.request_id()}", name, int(time.time()), vocabulary
 
     async def _respond(
         self,

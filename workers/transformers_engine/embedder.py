@@ -8,8 +8,9 @@ from concurrent.futures import Future
 
 import torch
 
+from workers.refusals import GenerationFailed
 from workers.transformers_engine.embedding_model import EmbeddingModel
-from workers.transformers_engine.errors import EngineFull, GenerationFailed
+from workers.transformers_engine.errors import EngineFull
 
 logger = logging.getLogger(__name__)
 

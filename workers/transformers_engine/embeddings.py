@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import torch
 from msgspec import Meta, Struct
 
+from workers.refusals import RequestRefused
 from workers.transformers_engine.embedder import Embedder
-from workers.transformers_engine.errors import RequestRefused, context_exceeded
+from workers.transformers_engine.errors import context_exceeded
 from workers.transformers_engine.requests import Count, Prompts, prompt_list
 
 MAX_INPUTS = 2048

@@ -1,20 +1,6 @@
-"""Refusals of the engine; each becomes an answer in OpenAI's shape."""
+"""Refusals of this engine; each becomes an answer in OpenAI's shape."""
 
-
-class RequestRefused(Exception):
-    """A request that cannot be served as it stands: status, message, field, code."""
-
-    def __init__(
-        self,
-        message: str,
-        param: str | None = None,
-        code: str | None = None,
-        status: int = 400,
-    ) -> None:
-        super().__init__(message)
-        self.param = param
-        self.code = code
-        self.status = status
+from workers.refusals import RequestRefused
 
 
 class EngineFull(RequestRefused):
@@ -26,10 +12,6 @@ class EngineFull(RequestRefused):
             code="engine_full",
             status=503,
         )
-
-
-class GenerationFailed(Exception):
-    """The engine could not finish a sequence, for a reason that is not the client's."""
 
 
 def context_exceeded(

@@ -7,11 +7,8 @@ from dataclasses import dataclass, field
 
 from jinja2 import TemplateError
 
-from workers.transformers_engine.errors import (
-    RequestRefused,
-    context_exceeded,
-    unsupported,
-)
+from workers.refusals import RequestRefused
+from workers.transformers_engine.errors import context_exceeded, unsupported
 from workers.transformers_engine.grammar import (
     Grammar,
     GrammarCompiler,

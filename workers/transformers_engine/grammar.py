@@ -9,7 +9,7 @@ import llguidance.hf
 import numpy
 import torch
 
-from workers.transformers_engine.errors import GenerationFailed
+from workers.refusals import GenerationFailed
 
 if TYPE_CHECKING:  # the name is in the stubs alone
     from llguidance._lib import JsonCompileOptions

@@ -5,7 +5,8 @@ from typing import Any, TypedDict
 import msgspec
 from msgspec import Struct
 
-from workers.transformers_engine.errors import RequestRefused, unsupported
+from workers.refusals import RequestRefused
+from workers.transformers_engine.errors import unsupported
 
 
 class TemplateMessage(TypedDict, total=False):

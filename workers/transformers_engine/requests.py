@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from workers.transformers_engine.errors import RequestRefused, unsupported
+from workers.refusals import RequestRefused
+from workers.transformers_engine.errors import unsupported
 from workers.transformers_engine.messages import Message, TemplateMessage
 from workers.transformers_engine.sampling import NEUTRAL, SamplingParameters
 from workers.transformers_engine.tools import NamedChoice, Tool

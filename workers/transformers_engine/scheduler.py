@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from workers.refusals import GenerationFailed
 from workers.transformers_engine.batch import Batch, Prefill
-from workers.transformers_engine.errors import EngineFull, GenerationFailed
+from workers.transformers_engine.errors import EngineFull
 from workers.transformers_engine.sequence import Sequence
 
 logger = logging.getLogger(__name__)

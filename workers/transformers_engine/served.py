@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from workers.refusals import RequestRefused
 from workers.transformers_engine.embedder import Embedder
-from workers.transformers_engine.errors import RequestRefused
 from workers.transformers_engine.generation import Generator
 from workers.transformers_engine.scheduler import Scheduler
 

@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
+import re
+import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
 from workers.engine_guard import Receive, Scope, Send
-from workers.transformers_engine.errors import GenerationFailed, RequestRefused
+from workers.refusals import GenerationFailed, RequestRefused
 
 logger = logging.getLogger(__name__)
 
+SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 MAX_BODY_BYTES = 32 * 1024 * 1024
 DONE = b"data: [DONE]\n\n"
 
@@ -25,10 +28,19 @@ class Answer:
     body: bytes
     status: int = 200
     content_type: bytes = b"application/json"
+    retry_after: int | None = None
+    """When it is worth to ask again, in seconds."""
 
     @classmethod
-    def of_json(cls, body: Any, status: int = 200) -> "Answer":
+    def of_json(cls, body: Any, status: int = 200) -> Self:
         return cls(msgspec.json.encode(body), status)
+
+    @classmethod
+    def of_error(cls, error: Exception, status: int) -> Self:
+        """Return `error` as an answer in OpenAI's shape."""
+        retry_after = error.retry_after if isinstance(error, RequestRefused) else None
+        body = msgspec.json.encode(error_body(error))
+        return cls(body, status, retry_after=retry_after)
 
 
 STREAMED = Answer(b"")
@@ -51,6 +63,11 @@ class Exchange:
                 return value.decode("latin-1")
         return None
 
+    def request_id(self) -> str:
+        """Return the id that the caller gave, or a new one."""
+        given = self.header(b"x-request-id") or ""
+        return given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
     async def body(self) -> bytes:
         return self._body
 
@@ -61,7 +78,7 @@ class Exchange:
         try:
             await self._read_body()
         except RequestRefused as error:
-            await self._send_answer(Answer.of_json(error_body(error), error.status))
+            await self._send_answer(Answer.of_error(error, error.status))
             return
         except ConnectionError:
             return
@@ -95,7 +112,7 @@ class Exchange:
                 async for event in events:
                     await self._send_event(event)
             except Exception as error:
-                if not isinstance(error, GenerationFailed):
+                if not isinstance(error, GenerationFailed | RequestRefused):
                     logger.exception("A stream failed.")
                 await self._send_event(msgspec.json.encode(error_body(error)))
         await self._send({"type": "http.response.body", "body": DONE})
@@ -121,10 +138,10 @@ class Exchange:
             pass
 
     async def _send_answer(self, answer: Answer) -> None:
-        length = str(len(answer.body)).encode()
-        await self._send_start(
-            answer.status, answer.content_type, (b"content-length", length)
-        )
+        more = [(b"content-length", b"%d" % len(answer.body))]
+        if answer.retry_after is not None:
+            more.append((b"retry-after", b"%d" % answer.retry_after))
+        await self._send_start(answer.status, answer.content_type, *more)
         await self._send({"type": "http.response.body", "body": answer.body})
 
     async def _send_start(
