@@ -46,7 +46,7 @@ environment:
 	@$(PYTHON) deploy/environment.py .venv transformers
 
 environment-test:
-	@$(PYTHON) deploy/environment.py .venv transformers test dev
+	@$(PYTHON) deploy/environment.py .venv transformers providers test dev
 
 environment-vllm: ## Build .venv-vllm alone, for a machine with workers only.
 	@$(PYTHON) deploy/environment.py .venv-vllm

@@ -6,11 +6,14 @@ a worker finds its own: the local end of the route to its controller.
 
 import errno
 import ipaddress
+import logging
 import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from workers.errors import BadAddress, PortTaken
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 21002
 NUM_PORTS_TRIED = 200
@@ -60,6 +63,16 @@ def default_host(controller: str | None) -> str:
     if local.is_loopback:
         return str(local)
     return "::" if local.version == 6 else "0.0.0.0"  # noqa: S104  (other machines call)
+
+
+def host_to_bind(controller: str | None) -> str:
+    """Return `default_host`, or every address while the controller has none."""
+    try:
+        return default_host(controller)
+    except BadAddress as error:
+        # Its name may resolve later. Others reach nothing: the engine wants its key.
+        logger.warning("%s Binding to every address.", error)
+        return "0.0.0.0"  # noqa: S104
 
 
 def local_address_towards(controller: str) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 import aiohttp
 
 from workers.addresses import (
-    default_host,
+    host_to_bind,
     local_url,
     reserve_port,
     with_scheme,
@@ -33,7 +33,7 @@ from workers.config import WorkerConfig, worker_config
 from workers.controller_client import ControllerClient
 from workers.engine_client import EngineClient
 from workers.engine_guard import KEY_FILE_VARIABLE
-from workers.errors import BadAddress, BadSetting, CannotStart
+from workers.errors import BadSetting, CannotStart
 from workers.key_rotation import KeyRotation
 from workers.logs import set_up_logging
 from workers.protocol import Capacity, JoinRequest, ModelOffer, Task
@@ -49,9 +49,6 @@ from workers.supervisor import (
 logger = logging.getLogger(__name__)
 
 TELL_SECONDS = 3.0
-# Requests may still be under way from web processes that have not heard of the drain.
-QUIET_SECONDS = 1.0
-QUIET_POLL_SECONDS = 0.25
 
 EngineMaker = Callable[[WorkerConfig, str, int, Path], Engine]
 """From settings, host, port and state folder to the engine that is to listen there."""
@@ -69,7 +66,7 @@ def run_worker(arguments: argparse.Namespace, make_engine: EngineMaker) -> int:
 
 def run_agent(config: WorkerConfig, make_engine: EngineMaker) -> int:
     """Run until told to stop; return the exit status, or raise `CannotStart`."""
-    host = config.host or _host_for(config.controller)
+    host = config.host or host_to_bind(config.controller)
     if config.worker_address:
         with_scheme(config.worker_address)  # say now what is wrong with it
     port = reserve_port(host, config.port)
@@ -91,15 +88,6 @@ def _key_in(file: Path) -> str:
     if not key:
         raise BadSetting(f"--api-key-file {file} is empty.")
     return key
-
-
-def _host_for(controller: str | None) -> str:
-    try:
-        return default_host(controller)
-    except BadAddress as error:
-        # Its name may resolve later. Others reach nothing: the engine wants its key.
-        logger.warning("%s Binding to every address.", error)
-        return "0.0.0.0"  # noqa: S104
 
 
 class Agent:
@@ -286,22 +274,4 @@ class Agent:
             registration.announce_leaving()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(registration.drain_told.wait(), TELL_SECONDS)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._config.drain_seconds):
-                await self._wait_until_quiet(supervisor)
-                return
-        numbers = await supervisor.numbers()
-        if numbers.running + numbers.waiting:
-            logger.warning(
-                "%d request(s) not finished after %.0f s are cut off.",
-                numbers.running + numbers.waiting,
-                self._config.drain_seconds,
-            )
-
-    async def _wait_until_quiet(self, supervisor: EngineSupervisor) -> None:
-        quiet_polls = 0
-        while quiet_polls * QUIET_POLL_SECONDS < QUIET_SECONDS:
-            numbers = await supervisor.numbers()
-            is_quiet = numbers.running + numbers.waiting == 0
-            quiet_polls = quiet_polls + 1 if is_quiet else 0
-            await asyncio.sleep(QUIET_POLL_SECONDS)
+        await supervisor.wait_until_quiet(self._config.drain_seconds)

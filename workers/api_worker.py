@@ -3,6 +3,7 @@
 SGLang, llama.cpp, Ollama, LMDeploy, TGI, vLLM, a hosted provider: whatever speaks
 OpenAI's API. Nothing is started and no data passes through here: the agent tells the
 controller where the upstream is and how it fares, and the gateway calls it directly.
+Only for Anthropic's and Gemini's own APIs an engine is started that translates.
 """
 
 import argparse
@@ -41,20 +42,24 @@ from workers.endpoints import (
     split_upstream,
 )
 from workers.errors import BadSetting, BadStateDir, CannotStart
+from workers.foreign_upstream import ForeignUpstream, check_foreign
 from workers.logs import FORMATS, set_up_logging
 from workers.protocol import Task
 from workers.registration import Registration
 from workers.state import StateDir, open_state_dir, slug
+from workers.supervisor import EngineNeverStarted
 from workers.tls import authority
+from workers.upstream_api import UpstreamApi
 from workers.upstream_watch import UpstreamRun, UpstreamWatch
 
 logger = logging.getLogger(__name__)
 
 TELL_SECONDS = 3.0
 OF_ONE_UPSTREAM = (
-    *("upstream_key_file", "model_names", "context_length", "tasks", "modalities"),
-    *("can_continue", "exclusive", "extra_body", "extra_headers"),
-    *("limit_worker_concurrency", "weight", "labels", "worker_address"),
+    *("upstream_api", "port", "upstream_key_file", "model_names", "context_length"),
+    *("tasks", "modalities", "can_continue", "exclusive"),
+    *("extra_body", "extra_headers", "limit_worker_concurrency"),
+    *("weight", "labels", "worker_address"),
 )
 
 
@@ -97,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--endpoints", type=Path, help="a file of many, in one process")
     add = parser.add_argument
     add("--worker-address", help="how the controller reaches it, if not so")
+    add(
+        "--upstream-api",
+        type=UpstreamApi,
+        choices=list(UpstreamApi),
+        help="default: as its address tells, else openai",
+    )
+    add("--port", type=int, help="of the engine that translates a foreign API")
     add("--upstream-key-file", type=Path, help="the key that the upstream wants")
     add("--model-names", help="NAME or NAME=ITS_NAME_THERE, with commas; default: all")
     add("--context-length", type=int, help="in tokens, where it does not say")
@@ -136,6 +148,9 @@ def api_worker_config(
     else:
         endpoints = [_endpoint(arguments)]
         folder = slug(endpoints[0].name)
+    for endpoint in endpoints:
+        if endpoint.speaks.is_foreign:
+            check_foreign(endpoint)
     return ApiWorkerConfig(
         endpoints=endpoints,
         controller=controller_address(arguments.controller_address, environment),
@@ -147,11 +162,13 @@ def api_worker_config(
 
 def _endpoint(arguments: argparse.Namespace) -> Endpoint:
     """Return the one endpoint that the flags describe."""
-    address, base_path = split_upstream(arguments.upstream)
     key_file = arguments.upstream_key_file
+    where = "".join(split_upstream(arguments.upstream))
     given: dict[str, Any] = {
-        "name": " ".join(filter(None, (address + base_path, arguments.model_names))),
+        "name": " ".join(filter(None, (where, arguments.model_names))),
         "upstream": arguments.upstream,
+        "api": arguments.upstream_api,
+        "port": arguments.port,
         "worker_address": _checked_address(arguments.worker_address),
         "key_file": str(key_file) if key_file else None,
         "models": _models(arguments.model_names),
@@ -174,6 +191,8 @@ def _endpoint(arguments: argparse.Namespace) -> Endpoint:
             f"The flags do not fit: {error}. A model's name is of letters, digits and"
             f" . _ : / @ + -; --tasks are of {','.join(Task)}."
         ) from error
+    if endpoint.speaks.is_foreign and arguments.tasks not in (None, Task.CHAT):
+        raise BadSetting(f"--tasks {arguments.tasks}: only chat is translated.")
     endpoint.read_key()  # say now what is wrong with its file
     return endpoint
 
@@ -246,14 +265,14 @@ async def _run(config: ApiWorkerConfig) -> int:
             worker.stop()
         stopping.cancel()
         await everything
-    return 0
+    return int(any(worker.has_failed for worker in workers))
 
 
 def _listen_for_signals(stop: asyncio.Event) -> None:
     def on_signal(number: int) -> None:
         if stop.is_set():
             os._exit(128 + number)
-        logger.info("Leaving. Answers under way go on: the upstream gives them.")
+        logger.info("Leaving. Answers under way go on to their end.")
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -269,28 +288,41 @@ class EndpointWorker:
         endpoint: Endpoint,
         session: aiohttp.ClientSession,
     ) -> None:
+        self.has_failed = False
+        self._name = endpoint.name
         self._stop = asyncio.Event()
-        self._watch = UpstreamWatch(endpoint, session)
+        state_dir = _state_of(config, endpoint)
+        self._foreign = (
+            ForeignUpstream(endpoint, config.controller, session, state_dir)
+            if endpoint.speaks.is_foreign
+            else None
+        )
+        self._watch = _watch_of(endpoint, self._foreign, session)
         self._registration: Registration[UpstreamRun] = Registration(
             config.token_of(endpoint),
             config.controller,
             ControllerClient(session, config.controller, config.controller_ca),
             self._watch,
             partial(self._watch.join_request, config.controller),
-            _state_of(config, endpoint),
+            state_dir,
             on_stop=self._stop.set,
             name=endpoint.name if len(config.endpoints) > 1 else "",
+            on_rotate_key=self._change_key,
         )
 
     async def run(self) -> None:
         """Watch and stay known until stopped; then leave the fleet."""
         tasks = [
-            asyncio.create_task(self._watch.run()),
+            asyncio.create_task(self._watch_upstream()),
             asyncio.create_task(self._registration.run()),
         ]
+        if self._foreign is not None:
+            tasks.append(asyncio.create_task(self._keep_engine(self._foreign)))
         try:
             await self._stop.wait()
             await self._say_it_leaves()
+            if self._foreign is not None:
+                await self._foreign.drain()
         finally:
             for task in tasks:
                 task.cancel()
@@ -300,6 +332,24 @@ class EndpointWorker:
     def stop(self) -> None:
         self._stop.set()
 
+    async def _watch_upstream(self) -> None:
+        if self._foreign is not None:
+            await self._foreign.ready()
+        await self._watch.run()
+
+    async def _keep_engine(self, foreign: ForeignUpstream) -> None:
+        try:
+            await foreign.run()
+        except EngineNeverStarted as error:
+            logger.error("%s: %s", self._name, error)
+            self.has_failed = True
+            self._stop.set()
+
+    def _change_key(self) -> None:
+        """Change the key of an engine of ours; an upstream's is not ours to change."""
+        if self._foreign is not None:
+            self._foreign.rotation.begin(self._registration)
+
     async def _say_it_leaves(self) -> None:
         """Have the web processes hear of it before they are refused."""
         if self._registration.membership is None:
@@ -307,6 +357,15 @@ class EndpointWorker:
         self._registration.announce_leaving()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._registration.drain_told.wait(), TELL_SECONDS)
+
+
+def _watch_of(
+    endpoint: Endpoint, foreign: ForeignUpstream | None, session: aiohttp.ClientSession
+) -> UpstreamWatch:
+    if foreign is None:
+        return UpstreamWatch(endpoint, session)
+    client = foreign.client  # which key is in force, it knows
+    return UpstreamWatch(foreign.endpoint, session, read_key=lambda: client.key)
 
 
 def _state_of(config: ApiWorkerConfig, endpoint: Endpoint) -> StateDir:

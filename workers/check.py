@@ -34,6 +34,7 @@ from workers.endpoints import Endpoint, address_for, split_upstream
 from workers.errors import BadSetting, CannotStart
 from workers.protocol import CheckRequest
 from workers.tls import authority
+from workers.upstream_api import api_at
 
 COLOURS = {"ok": "\033[32m", "odd": "\033[33m", "FAIL": "\033[31m"}
 PLAIN = "\033[0m"
@@ -111,7 +112,7 @@ def _claimed(
     """Return what a worker would claim, and where its engine would bind, if it has one
     of its own."""
     key = _key(arguments.engine_key_file)
-    if arguments.upstream:
+    if arguments.upstream and not api_at(arguments.upstream).is_foreign:
         endpoint = Endpoint(
             name="it",
             upstream=arguments.upstream,

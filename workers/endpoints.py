@@ -19,6 +19,7 @@ from msgspec import Meta, Struct, field
 from workers.addresses import bracketed, local_address_towards, with_scheme
 from workers.errors import BadAddress, BadSetting
 from workers.protocol import ModelName, NonNegativeInt, PositiveInt, Task
+from workers.upstream_api import UpstreamApi, api_at
 
 DEFAULT_BASE_PATH = "/v1"
 DEFAULT_CONCURRENCY = 64
@@ -48,6 +49,10 @@ class Endpoint(
     """What its folder of state is called; two of one file must differ."""
     upstream: str
     """Its address, with or without `/v1`."""
+    api: UpstreamApi | None = None
+    """Which API it speaks; None: the one that its address tells."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """Of the engine that translates a foreign API; 0: the next free one."""
     worker_address: str = ""
     """How the controller reaches it, if not by the same address."""
     key: str = ""
@@ -68,6 +73,10 @@ class Endpoint(
     labels: dict[str, str] = {}
     extra_body: dict[str, Any] = {}
     extra_headers: dict[str, str] = {}
+
+    @property
+    def speaks(self) -> UpstreamApi:
+        return self.api or api_at(self.upstream)
 
     def read_key(self) -> str:
         """Return the key as it reads by now; raises `BadSetting`."""
@@ -110,6 +119,22 @@ def read_endpoints(file: Path) -> list[Endpoint]:
         if endpoint.worker_address:
             with_scheme(endpoint.worker_address)
     return endpoints
+
+
+def split_provider(upstream: str) -> tuple[str, str]:
+    """Return where a provider's own API is, as its clients take it, and which version.
+
+    The version, of a path such as `/v1beta`, is empty where the path names none.
+    Raises `BadAddress`.
+    """
+    parts = urlsplit(with_scheme(upstream, "https"))
+    split_upstream(upstream)  # refuses what no address may hold
+    before, after = [], [segment for segment in parts.path.split("/") if segment]
+    while after and not VERSION_SEGMENT.fullmatch(after[0]):
+        before.append(after.pop(0))
+    path = "".join(f"/{segment}" for segment in before)
+    address = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    return address, after[0] if after else ""
 
 
 def address_for(controller: str, endpoint: Endpoint) -> str:

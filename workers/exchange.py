@@ -168,9 +168,15 @@ def error_body(error: Exception) -> dict[str, Any]:
     kind = "server_error"
     message = "The engine failed on this request."
     if isinstance(error, RequestRefused):
-        kind = "invalid_request_error" if error.status < 500 else "server_error"
+        kind = _kind_of(error.status)
         message = str(error)
         param, code = error.param, error.code
     elif isinstance(error, GenerationFailed):
         message = str(error)
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _kind_of(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import secrets
+from typing import Any
 
 from workers.engine_client import EngineClient
 from workers.registration import Registration
 from workers.state import StateDir
-from workers.supervisor import EngineRun
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class KeyRotation:
         self._state_dir = state_dir
         self._under_way: asyncio.Task[None] | None = None
 
-    def begin(self, registration: Registration[EngineRun]) -> None:
+    def begin(self, registration: Registration[Any]) -> None:
         """Make a key, have the guard take both, and join with the new one."""
         if self._under_way is not None and not self._under_way.done():
             return

@@ -22,6 +22,9 @@ READY_POLL_SECONDS = 0.25
 LOADING_NOTICE_SECONDS = 30.0
 MAX_FAILED_FIRST_STARTS = 3
 HEALTHY_AFTER_SECONDS = 300.0
+# Requests may still be under way from web processes that have not heard of the drain.
+QUIET_SECONDS = 1.0
+QUIET_POLL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +133,32 @@ class EngineSupervisor:
             return EngineNumbers(loading_progress=self._process.loading_progress)
         return self._numbers
 
+    async def wait_until_quiet(self, seconds: float) -> None:
+        """Wait until what is in flight is done, for so many seconds at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wait_until_quiet()
+                return
+        numbers = await self.numbers()
+        if num_left := numbers.running + numbers.waiting:
+            logger.warning(
+                "%d request(s) not finished after %.0f s are cut off.",
+                num_left,
+                seconds,
+            )
+
     def kill(self) -> None:
         """End the engine at once, unfinished answers and all."""
         if self._process is not None:
             self._process.kill()
+
+    async def _wait_until_quiet(self) -> None:
+        quiet_polls = 0
+        while quiet_polls * QUIET_POLL_SECONDS < QUIET_SECONDS:
+            numbers = await self.numbers()
+            is_quiet = numbers.running + numbers.waiting == 0
+            quiet_polls = quiet_polls + 1 if is_quiet else 0
+            await asyncio.sleep(QUIET_POLL_SECONDS)
 
     async def _run_once(self) -> tuple[str, bool]:
         """Run the engine until it ends; return how it did and if it ever was ready."""
@@ -207,13 +232,12 @@ class EngineSupervisor:
                 logger.info("The engine is still loading after %.0f s.", seconds)
         run = await self._look_at_engine()
         logger.info(
-            "The engine is ready after %.1f s: %s %s serves %s, %d tokens of context,"
-            " for %s.",
+            "The engine is ready after %.1f s: %s %s serves %s%s, for %s.",
             time.monotonic() - started_at,
             self.engine.name,
             run.version,
             ", ".join(self._config.names),
-            run.context_length,
+            f", {run.context_length} tokens of context" if run.context_length else "",
             ", ".join(run.tasks),
         )
         return run

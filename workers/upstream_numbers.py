@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 from workers.metrics_scrape import EngineNumbers, parse_engine_numbers
+from workers.upstream_api import UpstreamApi
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,17 @@ DIALECTS = (
         kv_cache_usage="llamacpp:kv_cache_usage_ratio",
         prompt_tokens="llamacpp:prompt_tokens_total",
         generation_tokens="llamacpp:tokens_predicted_total",
+    ),
+    *(
+        Dialect(
+            engine=api,
+            running=f"{api}_requests_running",
+            waiting="",
+            prompt_tokens=f"{api}_prompt_tokens_total",
+            generation_tokens=f"{api}_generation_tokens_total",
+        )
+        for api in UpstreamApi
+        if api.is_foreign
     ),
     Dialect(engine="tgi", running="tgi_batch_current_size", waiting="tgi_queue_size"),
 )

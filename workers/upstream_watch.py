@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -66,8 +66,10 @@ class UpstreamWatch:
         session: aiohttp.ClientSession,
         poll_seconds: float = POLL_SECONDS,
         slow_poll_seconds: float = SLOW_POLL_SECONDS,
+        read_key: Callable[[], str] | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._read_key = read_key or endpoint.read_key
         self.address, self.base_path = split_upstream(endpoint.upstream)
         self.current: UpstreamRun | None = None
         self.state = WorkerState.LOADING
@@ -140,7 +142,7 @@ class UpstreamWatch:
 
     async def _look(self) -> UpstreamRun:
         """Return the upstream as it is now; raises `UpstreamSilent`, `BadSetting`."""
-        client = self._client(self.endpoint.read_key())
+        client = self._client(self._read_key())
         listed = await client.models()
         models = await self._offers(client, listed)
         reported = await client.numbers()
@@ -195,7 +197,7 @@ class UpstreamWatch:
 
     def _look_at_key(self, run: UpstreamRun) -> None:
         with contextlib.suppress(BadSetting):  # a file in the middle of being replaced
-            if self.endpoint.read_key() != run.key:
+            if self._read_key() != run.key:
                 raise _Changed("its key file holds another key")
 
     async def _poll_slowly(self, client: UpstreamClient, run: UpstreamRun) -> None:

@@ -15,13 +15,31 @@ import msgspec
 
 from workers.protocol import ModelName
 
-# Where FastChat's own client went if the file names no address, and the variable that
-# held its key.
+
+@dataclass(frozen=True)
+class Provider:
+    """Where FastChat's own client went if the file names no address, and the variable
+    that held its key. `api` is named where it is not OpenAI's."""
+
+    base: str
+    key_variable: str
+    api: str = ""
+
+
+OPENAI = Provider("https://api.openai.com/v1", "OPENAI_API_KEY")
+ANTHROPIC = Provider("https://api.anthropic.com", "ANTHROPIC_API_KEY", "anthropic")
+GEMINI = Provider(
+    "https://generativelanguage.googleapis.com", "GEMINI_API_KEY", "gemini"
+)
 PROVIDERS = {
-    "openai": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "openai_no_stream": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "openai_o1": ("https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "mistral": ("https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "openai": OPENAI,
+    "openai_no_stream": OPENAI,
+    "openai_o1": OPENAI,
+    "mistral": Provider("https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "anthropic": ANTHROPIC,
+    "anthropic_message": ANTHROPIC,
+    "gemini": GEMINI,
+    "gemini_no_stream": GEMINI,
 }
 # What people write where a server wants no key and their client wants a text.
 NO_KEY = {"", "empty", "none", "null", "-"}
@@ -88,6 +106,11 @@ def read_fastchat_endpoints(content: bytes, environment: Mapping[str, str]) -> I
     return imported
 
 
+def is_foreign(endpoint: Mapping[str, Any]) -> bool:
+    """Whether an endpoint's API has to be translated, which its worker does."""
+    return bool(endpoint["api"] != "openai")
+
+
 def _endpoint(
     name: str, raw: dict[str, Any], environment: Mapping[str, str]
 ) -> tuple[dict[str, Any], bool]:
@@ -97,27 +120,32 @@ def _endpoint(
         msgspec.convert(name, ModelName)
     except msgspec.ValidationError as exc:
         raise ValueError(str(exc)) from exc
-    if entry.api_type not in PROVIDERS:
+    provider = PROVIDERS.get(entry.api_type)
+    if provider is None:
         raise ValueError(
-            f"api_type {entry.api_type!r} is not OpenAI's API. If the provider has an"
-            ' OpenAI-compatible address, give that as api_base with api_type "openai".'
+            f"api_type {entry.api_type!r} is none of {', '.join(PROVIDERS)}. If the"
+            " provider has an OpenAI-compatible address, give that as api_base with"
+            ' api_type "openai".'
         )
-    default_base, key_variable = PROVIDERS[entry.api_type]
-    upstream = (entry.api_base or default_base).rstrip("/")
+    upstream = (entry.api_base or provider.base).rstrip("/")
     parts = urlsplit(upstream)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"api_base {upstream!r} is not of the form https://host/v1.")
     key = entry.api_key
     if key is None:
-        key = environment.get(key_variable, "")
+        key = environment.get(provider.key_variable, "")
         if not key:
-            raise ValueError(f"it has no api_key, and {key_variable} is not set.")
+            variable = provider.key_variable
+            raise ValueError(f"it has no api_key, and {variable} is not set.")
     model = {"name": name}
     if entry.model_name and entry.model_name != name:
         model["upstream_model"] = entry.model_name
     endpoint: dict[str, Any] = {"upstream": upstream, "models": [model]}
     if key.strip().lower() not in NO_KEY:
         endpoint["key"] = key.strip()
+    elif provider.api:
+        raise ValueError(f"{entry.api_type} wants a key as api_key.")
+    endpoint["api"] = provider.api or "openai"
     if entry.extra_body:
         endpoint["extra_body"] = entry.extra_body
     if entry.vision_arena or entry.multimodal:
@@ -130,7 +158,7 @@ def _add(imported: Imported, endpoint: dict[str, Any]) -> None:
     for known in imported.endpoints:
         is_same = all(
             known.get(part) == endpoint.get(part)
-            for part in ("upstream", "key", "extra_body", "modalities")
+            for part in ("upstream", "api", "key", "extra_body", "modalities")
         )
         if is_same and len(known["models"]) < MAX_MODELS:
             known["models"] += endpoint["models"]
@@ -146,7 +174,7 @@ def _notes(name: str, raw: Mapping[str, Any]) -> list[str]:
         for part, reason in UNUSED_FIELDS.items()
         if raw.get(part)
     ]
-    if raw.get("api_type") == "openai_no_stream":
+    if str(raw.get("api_type")).endswith("_no_stream"):
         notes.append(f"{name}: streams are asked for; it may refuse them.")
     if unknown := sorted(set(raw) - KNOWN_FIELDS):
         notes.append(f"{name}: unknown and not taken over: {', '.join(unknown)}.")

@@ -43,22 +43,30 @@ PROMPT_FIELDS = {
     Task.COMPLETIONS: "prompt",
     Task.EMBEDDINGS: "input",
 }
+RETRY_SECONDS = 2
+MAX_RETRY_SECONDS = 3600
 MAX_SHOWN = 500  # characters of an engine's text about a client's own mistake
 
 
 def translate(
-    engine: str, status: int, body: bytes, task: Task = Task.CHAT
+    engine: str,
+    status: int,
+    body: bytes,
+    task: Task = Task.CHAT,
+    retry_after: str | None = None,
 ) -> SwitchyardError:
     """The error to answer with, for an engine's answer of 4xx or 5xx to such a task.
 
     `engine` tells whose table applies: today all of ours speak one dialect.
+    `retry_after` is the engine's header: a provider knows best when it takes more.
     """
     reported = _reported(body)
     if status in {400, 413, 422} and reported is not None:
         return _clients_mistake(reported, task)
     if status in {429, 503}:
         return NoWorkerAvailable(
-            "The worker that was chosen takes no more requests now.", retry_after=2
+            "The worker that was chosen takes no more requests now.",
+            retry_after=_seconds(retry_after) or RETRY_SECONDS,
         )
     return UpstreamFailed("The engine behind this model failed to answer.")
 
@@ -68,6 +76,13 @@ def translate_event(engine: str, error: dict[str, Any]) -> SwitchyardError:
     code = error.get("code")
     status = code if isinstance(code, int) else 500
     return translate(engine, status, msgspec.json.encode({"error": error}))
+
+
+def _seconds(header: str | None) -> int:
+    """The seconds of a Retry-After, within bounds; 0 for none, or for a date."""
+    if header is None or not (header.isascii() and header.isdigit()):
+        return 0
+    return min(int(header[:6]), MAX_RETRY_SECONDS)
 
 
 def _reported(body: bytes) -> EngineError | None:

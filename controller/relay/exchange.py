@@ -230,7 +230,8 @@ class Exchange:
         task = self.request.task
         if status >= 500:
             logger.warning("worker %s answered %d", worker.address, status)
-        error = engine_errors.translate(worker.engine, status, body, task)
+        retry_after = connection.headers.get("retry-after")
+        error = engine_errors.translate(worker.engine, status, body, task, retry_after)
         if status in TRY_ELSEWHERE:
             raise WorkerFailed(error)
         raise error

@@ -84,6 +84,16 @@ def test_a_busy_engine_says_when_to_come_back(status):
 
 
 @pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("37", 37), ("86400", 3600), ("0", 2), ("soon", 2), ("Thu, 26 Nov 2026", 2)],
+)
+def test_an_engine_that_says_when_is_quoted_within_bounds(header, seconds):
+    error = translate("anthropic", 429, b"", retry_after=header)
+
+    assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize(
     "refusal",
     [b"", b"<html>", b"[]", b'{"error": "text"}', b'{"error": {"message": null}}'],
 )

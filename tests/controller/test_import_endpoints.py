@@ -129,6 +129,38 @@ def test_a_missing_key_and_address_are_where_fastchat_found_them(
     assert endpoint.key == "from the environment"
 
 
+def test_providers_with_an_api_of_their_own_are_named_with_it(
+    run, var_dir, monkeypatch
+):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "of anthropic")
+    monkeypatch.setenv("GEMINI_API_KEY", "of google")
+
+    words = run(
+        {
+            "claude": {"api_type": "anthropic_message", "model_name": "claude-opus-5"},
+            "haiku": {"api_type": "anthropic", "model_name": "claude-haiku-5"},
+            "gemini-pro": {"api_type": "gemini"},
+            "gemini-flash": {"api_type": "gemini_no_stream", "api_key": "another"},
+            "proxied": {
+                "api_type": "anthropic_message",
+                "api_base": "http://proxy.lan/anthropic",
+            },
+        }
+    )
+
+    claude, *geminis, proxied = written(var_dir)
+    assert [model.name for model in claude.models] == ["claude", "haiku"]
+    assert (claude.speaks, claude.key) == ("anthropic", "of anthropic")
+    assert [gemini.speaks for gemini in geminis] == ["gemini", "gemini"]
+    assert [gemini.key for gemini in geminis] == ["of google", "another"]
+    assert (proxied.speaks, proxied.upstream) == (
+        "anthropic",
+        "http://proxy.lan/anthropic",
+    )
+    assert "ALLOWED_WORKER_NETWORKS" not in words  # their worker calls them
+    assert not JoinToken.objects.filter(is_keyless=True).exists()
+
+
 def test_what_was_for_battles_alone_is_disabled(run):
     run({"secret-model": OPENAI | {"anony_only": True}, "plain": OPENAI})
 
@@ -154,7 +186,8 @@ def test_what_is_not_taken_over_is_said(run):
 @pytest.mark.parametrize(
     ("entry", "complaint"),
     [
-        ({"api_type": "anthropic"}, "'anthropic' is not OpenAI's API"),
+        ({"api_type": "cohere"}, "'cohere' is none of openai"),
+        ({"api_type": "gemini", "api_key": "EMPTY"}, "gemini wants a key"),
         ({"api_base": "api.openai.com"}, "https://host/v1"),
         ({"api_key": None}, "OPENAI_API_KEY is not set"),
         ({"api_type": 5}, "api_type"),

@@ -1,11 +1,9 @@
 """api_worker as a process, between a real upstream and the real product."""
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 from tests.mock_engine import MockEngine, running_mock_engine
 from tests.product import (
     Product,
-    environment,
     joined,
     listed_models,
     manage,
@@ -23,55 +20,10 @@ from tests.product import (
     wait_until_listed,
 )
 from tests.servers import free_port
+from tests.workers.api_workers import ROOT, running_api_worker
 from workers.protocol import INFERENCE_PATHS
 
-ROOT = Path(__file__).resolve().parents[2]
 EVERY_DOOR = (*INFERENCE_PATHS, "/v1/models")
-
-
-class ApiWorker:
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
-        self._log = log
-
-    def says(self, text: str) -> None:
-        """Wait until the log holds `text`."""
-        wait_until(lambda: text in self.log, f"{text!r} in {self._log}")
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
-
-
-@contextmanager
-def running_api_worker(
-    product: Product, folder: Path, *flags: str, token: str | None = None
-) -> Iterator[ApiWorker]:
-    folder.mkdir(exist_ok=True)
-    token_file = folder / "join_token"
-    token_file.write_text(token or product.credentials.join_token)
-    log = folder / "worker.log"
-    where = ("--controller-address", product.url, "--state-dir", str(folder / "state"))
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "workers.api_worker", *where),
-                *("--join-token-file", str(token_file), *flags),
-            ],
-            cwd=ROOT,
-            env=environment(product.var_dir),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield ApiWorker(process, log)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +200,12 @@ def test_another_installation_can_be_an_upstream(
         (("--upstream", "http://x", "--model-names", "!"), "A model's name"),
         (("--upstream", "http://x", "--extra-body", "{"), "--extra-body is not JSON"),
         (("--upstream", "http://x", "--upstream-key-file", "no"), "No such file"),
+        (("--upstream", "https://api.anthropic.com"), "wants a key"),
+        (("--upstream", "x", "--upstream-api", "gemini"), "wants a key"),
+        (
+            ("--upstream", "x", "--upstream-api", "gemini", "--tasks", "embeddings"),
+            "only chat is translated",
+        ),
         (("--endpoints", "no.json"), "No such file"),
         (("--endpoints", "no.json", "--weight", "2"), "--weight is for one"),
     ],

@@ -29,7 +29,9 @@ def test_nothing_in_workers_imports_django_or_an_app() -> None:
 def test_the_agent_needs_no_torch_and_no_engine() -> None:
     program = (
         "import sys, workers.agent, workers.vllm_worker, workers.model_worker\n"
+        "import workers.api_worker\n"
         "heavy = {'torch', 'transformers', 'vllm', 'numpy', 'django'}\n"
+        "heavy |= {'any_llm', 'anthropic', 'google', 'httpx', 'pydantic'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
 

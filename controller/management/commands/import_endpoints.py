@@ -15,7 +15,11 @@ from django.db import transaction
 from controller.bootstrap import write_private
 from controller.fleet.addresses import resolve
 from controller.fleet.errors import WorkerRefused
-from controller.fleet.fastchat_endpoints import Imported, read_fastchat_endpoints
+from controller.fleet.fastchat_endpoints import (
+    Imported,
+    is_foreign,
+    read_fastchat_endpoints,
+)
 from controller.identity import secrets
 from controller.models import JoinToken, Revision, ServedModel
 from workers.protocol import RefusalCode
@@ -86,9 +90,11 @@ class Command(BaseCommand):
 
 def _outside_of_the_allowed(imported: Imported) -> list[str]:
     """What would be refused at the join, said now: most providers live outside of the
-    networks that are allowed by default."""
+    networks that are allowed by default. Those with an API of their own are called by
+    their worker, which is inside."""
     notes = []
-    for upstream in sorted({each["upstream"] for each in imported.endpoints}):
+    called = {each["upstream"] for each in imported.endpoints if not is_foreign(each)}
+    for upstream in sorted(called):
         parts = urlsplit(upstream)
         address = f"{parts.scheme}://{parts.netloc}"
         try:
