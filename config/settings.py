@@ -262,6 +262,23 @@ DISPATCH_POLICY = env.choice(
 PREFIX_INDEX_BLOCKS = env.integer("PREFIX_INDEX_BLOCKS", default=65_536, minimum=1)
 # Tokens that may wait before a worker of weight 1 which a prompt or session knows.
 MAX_WARM_BACKLOG = env.integer("MAX_WARM_BACKLOG", default=8192, minimum=0)
+# A worker whose requests fail is left alone for a while: with at least so many of them
+# within the window, and such a share of failures.
+BREAKER_WINDOW = env.seconds("BREAKER_WINDOW", default=30)
+BREAKER_MIN_REQUESTS = env.integer("BREAKER_MIN_REQUESTS", default=5, minimum=1)
+BREAKER_FAILURE_PERCENT = env.integer("BREAKER_FAILURE_PERCENT", 50, minimum=1)
+# How long it is left alone: first, and at the longest when it keeps failing.
+BREAKER_OPEN = env.seconds("BREAKER_OPEN", default=5)
+BREAKER_OPEN_LONGEST = env.seconds("BREAKER_OPEN_LONGEST", default=60)
+# Health checks of workers under suspicion, and how many in a row turn a verdict.
+PROBE_INTERVAL = env.seconds("PROBE_INTERVAL", default=1)
+PROBE_TIMEOUT = env.seconds("PROBE_TIMEOUT", default=5)
+PROBE_FAILURES = env.integer("PROBE_FAILURES", default=3, minimum=1)
+PROBE_SUCCESSES = env.integer("PROBE_SUCCESSES", default=2, minimum=1)
+# A worker that owes an answer and has sent nothing for so long is under suspicion.
+PROBE_AFTER = env.seconds("PROBE_AFTER", default=10)
+# A worker that came back reaches its full share of the requests in this time.
+SLOW_START = env.seconds("SLOW_START", default=20)
 
 # -- The relay ------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", default=32 * 2**20, minimum=1)
@@ -277,6 +294,11 @@ UPSTREAM_FIRST_BYTE_TIMEOUT = env.seconds("UPSTREAM_FIRST_BYTE_TIMEOUT", default
 # For workers behind TLS whose certificates a private authority signed.
 UPSTREAM_CA_FILE = env.text("UPSTREAM_CA_FILE")
 UPSTREAM_IDLE_TIMEOUT = env.seconds("UPSTREAM_IDLE_TIMEOUT", default=120)
+# Second tries of requests that a worker failed: a share of this process's requests,
+# above a floor for each 10 seconds, and none after so long.
+RETRY_PERCENT = env.integer("RETRY_PERCENT", default=20)
+RETRY_FLOOR = env.integer("RETRY_FLOOR", default=100)
+RETRY_DEADLINE = env.seconds("RETRY_DEADLINE", default=60)
 # Ceilings on what one request may ask of an engine.
 MAX_CHOICES = env.integer("MAX_CHOICES", default=16, minimum=1)
 MAX_TOP_LOGPROBS = env.integer("MAX_TOP_LOGPROBS", default=20)

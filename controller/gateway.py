@@ -16,8 +16,10 @@ from django.db import Error as DatabaseError
 
 from controller import metrics
 from controller.errors import ModelNotFound, ShuttingDown, TooManyConcurrent
+from controller.fleet.breaker_rows import BreakerRows, write_breakers
 from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_heartbeats
 from controller.fleet.live import Fleet
+from controller.fleet.probing import Prober
 from controller.fleet.snapshot import ModelView, load_snapshot
 from controller.identity.caller import Caller
 from controller.identity.keyring import KeyRing, write_last_used
@@ -26,11 +28,13 @@ from controller.models import Revision
 from controller.relay.client import UpstreamClient
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
+from controller.relay.retrying import RetryBudget
 from controller.threads import DatabaseThread
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_WRITE_INTERVAL = timedelta(seconds=1)
+BREAKER_WRITE_INTERVAL = timedelta(seconds=1)
 KEY_USE_INTERVAL = timedelta(seconds=10)
 
 
@@ -41,6 +45,9 @@ class Gateway:
         self.fleet = Fleet()
         self.ledger = LedgerQueue(settings.LEDGER_MAX_QUEUED)
         self.client = UpstreamClient()
+        self.retries = RetryBudget()
+        self._prober = Prober(self.fleet, self.client)
+        self._breaker_rows = BreakerRows(self.fleet)
         self._reads = DatabaseThread("gateway-reads")
         self._writes = DatabaseThread("gateway-writes")
         self.keys = KeyRing(self._reads.run)
@@ -77,6 +84,7 @@ class Gateway:
             model,
             fleet=self.fleet,
             client=self.client,
+            retries=self.retries,
             on_close=self._close,
         )
         self.exchanges.add(exchange)
@@ -135,6 +143,8 @@ class Gateway:
             self._every(settings.REVISION_INTERVAL, self._look_for_changes),
             self._every(settings.LEDGER_FLUSH_INTERVAL, self.flush),
             self._every(HEARTBEAT_WRITE_INTERVAL, self._write_heartbeats),
+            self._every(BREAKER_WRITE_INTERVAL, self._write_breakers),
+            self._every(settings.PROBE_INTERVAL, self._prober.probe_suspects),
             self._every(KEY_USE_INTERVAL, self._write_key_use),
         ]
         self.is_ready = True
@@ -153,6 +163,8 @@ class Gateway:
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self._guarded(self.flush)
         await self._guarded(self._write_key_use)
+        if self._breaker_rows.has_rows:
+            await self._guarded(self._forget_breakers)
         self.client.close()
         await self._reads.close()
         await self._writes.close()
@@ -193,6 +205,19 @@ class Gateway:
             raise
         await self._writes.run(mark_expired, self.fleet.silent_workers())
 
+    async def _write_breakers(self) -> None:
+        held = self._breaker_rows.take_due()
+        if held is None:
+            return
+        try:
+            await self._writes.run(write_breakers, held)
+        except BaseException:
+            self._breaker_rows.give_back()
+            raise
+
+    async def _forget_breakers(self) -> None:
+        await self._writes.run(write_breakers, [])
+
     async def _look_for_changes(self) -> None:
         fleet, keys = await self._reads.run(Revision.current)
         known_fleet, known_keys = self._revision
@@ -213,6 +238,7 @@ class Gateway:
     async def _tick_forever(self) -> None:
         while True:
             self.fleet.clock.tick()
+            self.fleet.look_after()
             await asyncio.sleep(self.fleet.clock.LONGEST_TICK / 4)
 
     def _every(

@@ -4,6 +4,7 @@ Whether it is, anybody may ask; how it fares, with names of models and workers, 
 this machine itself and the holders of keys with the scope `fleet`.
 """
 
+import asyncio
 from ipaddress import ip_address
 from typing import Any
 
@@ -13,8 +14,16 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from controller.errors import AuthenticationFailed
-from controller.gateway import gateway
+from controller.fleet.breaker import BreakerState
+from controller.fleet.live import Fleet
+from controller.gateway import Gateway, gateway
 from controller.operators import bears_operators_key
+
+BREAKER_NUMBERS = {
+    BreakerState.CLOSED: 0,
+    BreakerState.HALF_OPEN: 1,
+    BreakerState.OPEN: 2,
+}
 
 
 async def healthz(request: HttpRequest) -> HttpResponse:
@@ -68,29 +77,68 @@ class GatewayCollector(Collector):
             running = gateway()
         except RuntimeError:
             return []
-        in_flight = GaugeMetricFamily(
-            "switchyard_in_flight", "Requests under way in this process."
-        )
-        in_flight.add_metric([], len(running.exchanges))
-        queued = GaugeMetricFamily(
-            "switchyard_ledger_queued", "Finished requests not yet written."
-        )
-        queued.add_metric([], len(running.ledger))
-        dropped = GaugeMetricFamily(
-            "switchyard_ledger_dropped", "Requests that went unrecorded."
-        )
-        dropped.add_metric([], running.ledger.num_dropped)
-        live = GaugeMetricFamily(
-            "switchyard_worker_live", "1 while dispatched to.", labels=["worker"]
-        )
-        queue = GaugeMetricFamily(
-            "switchyard_worker_queue_length", "Requests on it.", labels=["worker"]
-        )
-        for worker in running.fleet.snapshot.workers.values():
-            load = running.fleet.loads[worker.id]
-            live.add_metric([worker.address], not running.fleet.why_not(worker))
-            queue.add_metric([worker.address], load.queue_length)
-        return [in_flight, queued, dropped, live, queue]
+        return [*_process_gauges(running), *_worker_gauges(running.fleet)]
+
+
+def _process_gauges(running: Gateway) -> list[GaugeMetricFamily]:
+    connections = GaugeMetricFamily(
+        "switchyard_upstream_connections", "Open to engines.", labels=["use"]
+    )
+    connections.add_metric(["busy"], running.client.num_busy)
+    connections.add_metric(["idle"], running.client.num_idle)
+    slots = sum(load.in_flight for load in running.fleet.loads.values())
+    return [
+        _gauge(
+            "in_flight", "Requests under way in this process.", len(running.exchanges)
+        ),
+        _gauge("slots_taken", "Requests that hold a place on a worker.", slots),
+        connections,
+        _gauge("tasks", "Tasks of this process's event loop.", _num_tasks()),
+        _gauge(
+            "ledger_queued", "Finished requests not yet written.", len(running.ledger)
+        ),
+        _gauge(
+            "ledger_dropped",
+            "Requests that went unrecorded.",
+            running.ledger.num_dropped,
+        ),
+        _gauge(
+            "retries_refused",
+            "Requests that failed because the budget for retries was spent.",
+            running.retries.num_refused,
+        ),
+    ]
+
+
+def _worker_gauges(fleet: Fleet) -> list[GaugeMetricFamily]:
+    live = _of_workers("live", "1 while dispatched to.")
+    queue = _of_workers("queue_length", "Requests on it.")
+    breaker = _of_workers("breaker", "0 closed, 1 half-open, 2 open.")
+    share = _of_workers("share", "Part of its weight that it has; grows to 1.")
+    for worker in fleet.snapshot.workers.values():
+        load = fleet.loads[worker.id]
+        live.add_metric([worker.address], not fleet.why_not(worker))
+        queue.add_metric([worker.address], load.queue_length)
+        breaker.add_metric([worker.address], BREAKER_NUMBERS[load.breaker.state])
+        share.add_metric([worker.address], load.slow_start)
+    return [live, queue, breaker, share]
+
+
+def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"switchyard_{name}", documentation, value)
+
+
+def _of_workers(name: str, documentation: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        f"switchyard_worker_{name}", documentation, labels=["worker"]
+    )
+
+
+def _num_tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked outside of a loop, where there are none
+        return 0
 
 
 REGISTRY.register(GatewayCollector())

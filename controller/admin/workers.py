@@ -6,10 +6,11 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.html import format_html_join
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -20,9 +21,10 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from controller.admin.base import ConsoleAdmin
 from controller.admin.worker_states import COLOURS, ShownState, with_shown_state
 from controller.durations import rough
-from controller.models import Placement, Worker
+from controller.models import Placement, Worker, WorkerBreaker
 from controller.models.fleet import WorkerQuerySet
 
+BREAKER_COLOURS = {"open": "danger", "half-open": "warning"}
 SHOWN_MODELS = 3  # names in a list's cell; more are counted
 
 
@@ -33,6 +35,7 @@ LOAD_FIELDS = (
     ("kv_cache", "kv_cache_size", "prefix_cache_hits"),
     ("prompt_tokens", "generation_tokens"),
     ("restarts", "loading"),
+    ("breakers",),
 )
 ENGINE_FIELDS = (
     ("address", "resolved_ip"),
@@ -149,6 +152,7 @@ class WorkerAdmin(ConsoleAdmin):
         "address",
         "models",
         "shown_state",
+        "breaker",
         "running",
         "waiting",
         "kv_cache",
@@ -180,7 +184,10 @@ class WorkerAdmin(ConsoleAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         workers: QuerySet[Worker] = super().get_queryset(request)
-        return with_shown_state(workers).prefetch_related("placements__served_model")
+        return with_shown_state(workers).prefetch_related(
+            "placements__served_model",
+            Prefetch("breakers", WorkerBreaker.objects.current()),
+        )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [name for line in (*LOAD_FIELDS, *ENGINE_FIELDS) for name in line]
@@ -216,6 +223,26 @@ class WorkerAdmin(ConsoleAdmin):
     @admin.display(description=_("state"))
     def state_in_words(self, worker: Any) -> str:
         return _in_words(worker)
+
+    @display(description=_("breaker"), label=BREAKER_COLOURS)  # type: ignore[untyped-decorator]
+    def breaker(self, worker: Worker) -> tuple[str, str]:
+        """The worst that a web process holds against it, and how many do."""
+        states = [row.state for row in worker.breakers.all()]
+        if not states:
+            return "", "-"
+        worst = "open" if "open" in states else states[0]
+        return worst, f"{worst} ({len(states)})" if len(states) > 1 else worst
+
+    @admin.display(description=_("breakers, by web process"))
+    def breakers(self, worker: Worker) -> str:
+        rows = worker.breakers.all()
+        lines = (
+            (row.process, row.state, rough(now() - row.since), row.reason)
+            for row in rows
+        )
+        return format_html_join("", "<p>{}: {} for {}: {}</p>", lines) or str(
+            _("closed everywhere")
+        )
 
     @admin.display(description=_("KV cache"), ordering="kv_cache_usage")
     def kv_cache(self, worker: Worker) -> str:

@@ -17,9 +17,15 @@ class Dispatcher:
         self.pool = Pool()
         self._sessions = Sessions()
 
-    def choose(self, wish: Wish, excluded: Collection[UUID] = ()) -> Choice | None:
-        """Who should get it; None if nobody is left. Nothing is remembered yet."""
-        pool = self.pool.without(excluded) if excluded else self.pool
+    def choose(
+        self, wish: Wish, excluded: Collection[UUID] = (), pool: Pool | None = None
+    ) -> Choice | None:
+        """Who should get it; None if nobody is left. Nothing is remembered yet.
+
+        `pool` stands for the usual one.
+        """
+        if pool is None:
+            pool = self.pool.without(excluded) if excluded else self.pool
         if not pool:
             return None
         return self._sessions.choose(pool, wish) or self.policy.choose(pool, wish)

@@ -2,12 +2,17 @@
 
 from typing import Any
 
-from controller.models import Placement, ServedModel, Worker
+from django.db.models import Prefetch
+
+from controller.models import Placement, ServedModel, Worker, WorkerBreaker
 
 
 def list_workers() -> list[dict[str, Any]]:
-    """Registered workers by address, live or not, ready for JSON. Three queries."""
-    workers = Worker.objects.registered().prefetch_related("placements__served_model")
+    """Registered workers by address, live or not, ready for JSON. Four queries."""
+    workers = Worker.objects.registered().prefetch_related(
+        "placements__served_model",
+        Prefetch("breakers", WorkerBreaker.objects.current()),
+    )
     return [_worker(worker) for worker in workers]
 
 
@@ -34,6 +39,15 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "is_exclusive": worker.is_exclusive,
         "drain": worker.drain_wished,
         "state": worker.state,
+        "breakers": [
+            {
+                "process": row.process,
+                "state": row.state,
+                "since": row.since,
+                "reason": row.reason,
+            }
+            for row in worker.breakers.all()
+        ],
         "running": worker.running,
         "waiting": worker.waiting,
         "kv_cache_usage": worker.kv_cache_usage,

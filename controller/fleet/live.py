@@ -9,15 +9,18 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
 from django.utils.timezone import now
 
 from controller.errors import InvalidRequest, NoWorkerAvailable
+from controller.fleet.breaker import Breaker, BreakerRules, BreakerState, Cause
 from controller.fleet.clock import LoopClock
 from controller.fleet.dispatcher import Dispatcher
 from controller.fleet.policies import POLICIES, Choice, Pool
+from controller.fleet.recovery import Recovery
 from controller.fleet.snapshot import ModelView, Snapshot, WorkerView
 from controller.fleet.wishes import Wish
 from workers.protocol import Heartbeat, Task, WorkerState
@@ -36,6 +39,7 @@ class WorkerLoad:
     """By the fleet's clock; `NEVER` for one that was expired when we started."""
     start_id: str
     state: str
+    breaker: Breaker
     reported: int = 0
     """Requests running and waiting in the engine, by its last heartbeat."""
     in_flight: int = 0
@@ -45,12 +49,11 @@ class WorkerLoad:
     """Uncached prompt tokens of those in flight of which no output has come yet."""
     kv_cache_usage: float = 0.0
     slow_start: float = 1.0
-    """The part of its weight that counts now."""
+    """The part of its weight that counts now; grows to 1 after `came_back_at`."""
+    came_back_at: float = NEVER
     is_offered: bool = False
     """It is in the pools of what it serves. One that should not be any more may be
     there still: it is looked at again when it is chosen."""
-    refuses_connections: bool = False
-    """Set by a refused connection, cleared by the next heartbeat."""
     heartbeat: Heartbeat | None = None
     """The last one that is not yet written."""
     heartbeat_at: datetime = field(default_factory=now)
@@ -71,6 +74,10 @@ class Slot:
     choice: Choice
     prefill_tokens: int
     """What of the prompt its engine has to read still; 0 once output comes."""
+    policy_name: str
+    num_candidates: int
+    is_last_resort: bool = False
+    """Its breaker is open, and there was nobody else."""
 
 
 class Fleet:
@@ -78,6 +85,9 @@ class Fleet:
         self.clock = clock or LoopClock()
         self.snapshot = Snapshot()
         self.loads: dict[UUID, WorkerLoad] = {}
+        self.num_breaker_changes = 0
+        self._breaker_rules = BreakerRules.of_settings()
+        self._recovery = Recovery(self.clock)
         self._dispatchers: dict[tuple[str, Task], Dispatcher] = {}
 
     # -- What is known ---------------------------------------------------------
@@ -91,9 +101,13 @@ class Fleet:
                 load.start_id = worker.start_id
                 load.state = worker.state
                 load.heard_at = self.clock.now()
-                load.refuses_connections = False
+                load.breaker.reset()
+                self._recovery.begin(load)
             load.worker, load.is_offered = worker, False
             loads[worker.id] = load
+        if self.loads:  # those that were there before us are warm
+            for worker_id in loads.keys() - self.loads.keys():
+                self._recovery.begin(loads[worker_id])
         self.loads = loads
         self.snapshot = snapshot
         self._dispatchers = self._new_dispatchers()
@@ -125,6 +139,11 @@ class Fleet:
             heard_at=heard_at,
             start_id=worker.start_id,
             state=worker.state,
+            breaker=Breaker(
+                self.clock.now,
+                self._breaker_rules,
+                on_change=partial(self._breaker_changed, worker.id),
+            ),
             reported=worker.running + worker.waiting,
         )
 
@@ -133,15 +152,11 @@ class Fleet:
         load = self.loads.get(worker_id)
         if load is None:
             return False
-        load.heard_at = self.clock.now()
-        load.state = heartbeat.state
-        load.reported = heartbeat.running + heartbeat.waiting
-        load.in_flight_when_heard = load.in_flight
+        queue_length = heartbeat.running + heartbeat.waiting
         load.kv_cache_usage = heartbeat.kv_cache_usage or 0.0
-        load.refuses_connections = False
         load.heartbeat = heartbeat
         load.heartbeat_at = now()
-        self._offer(load)
+        self._take_over(load, self.clock.now(), heartbeat.state, queue_length)
         return True
 
     def hear_of(
@@ -156,12 +171,21 @@ class Fleet:
         if load is None or heard_at <= load.heartbeat_at:
             return
         silence = max(timedelta(0), now() - heard_at)
-        load.heard_at = max(load.heard_at, self.clock.now() - silence.total_seconds())
+        heard_here = max(load.heard_at, self.clock.now() - silence.total_seconds())
         load.heartbeat_at, load.heartbeat = heard_at, None
+        self._take_over(load, heard_here, state, queue_length)
+
+    def _take_over(
+        self, load: WorkerLoad, heard_at: float, state: str, queue_length: int
+    ) -> None:
+        if self.is_silent(load):
+            self._recovery.begin(load)
+        load.heard_at = heard_at
         load.state = state
         load.reported = queue_length
         load.in_flight_when_heard = load.in_flight
-        load.refuses_connections = False
+        if state == WorkerState.READY:
+            load.breaker.hear()
         self._offer(load)
 
     def is_silent(self, load: WorkerLoad) -> bool:
@@ -181,16 +205,26 @@ class Fleet:
             return "silent"
         if load.state != WorkerState.READY:
             return load.state
-        if load.refuses_connections:
-            return "refusing connections"
-        return ""
+        return load.breaker.bar()
+
+    def is_last_resort(self, worker: WorkerView) -> bool:
+        """Whether only its breaker stands against the worker, which is reachable."""
+        load = self.loads.get(worker.id)
+        return (
+            load is not None
+            and load.breaker.is_last_resort
+            and self.why_not(worker) == load.breaker.bar()
+        )
 
     def models(self) -> list[ModelView]:
         """The models that would be dispatched to now, by name."""
         return [
             model
             for model in self.snapshot.listed
-            if any(not self.why_not(worker) for worker in model.workers)
+            if any(
+                not self.why_not(worker) or self.is_last_resort(worker)
+                for worker in model.workers
+            )
         ]
 
     # -- The choice ------------------------------------------------------------
@@ -208,14 +242,28 @@ class Fleet:
         task that no worker of the model does, `NoWorkerAvailable` when none is live.
         """
         dispatcher = self._dispatchers.get((model.name, wish.task))
-        choice = self._choose(dispatcher, wish, excluded) if dispatcher else None
-        if choice is None and self._offer_again(model) and dispatcher:
+        if dispatcher is None:
+            raise self._none_for(model, wish.task)
+        pool = dispatcher.pool
+        choice = self._choose(dispatcher, wish, excluded)
+        if choice is None and self._offer_again(model):
             choice = self._choose(dispatcher, wish, excluded)
-        if choice is None or dispatcher is None:
+        if choice is None:
+            pool = self._last_resort(model, wish, excluded)
+            choice = dispatcher.choose(wish, pool=pool)
+        if choice is None:
             raise self._none_for(model, wish.task)
         dispatcher.note(choice.candidate, wish)
         load = self.loads[choice.candidate.worker.id]
-        slot = Slot(load.worker, choice, wish.prompt_tokens - choice.cached_tokens)
+        slot = Slot(
+            worker=load.worker,
+            choice=choice,
+            prefill_tokens=wish.prompt_tokens - choice.cached_tokens,
+            policy_name=dispatcher.policy_name,
+            num_candidates=len(pool),
+            is_last_resort=pool is not dispatcher.pool,
+        )
+        load.breaker.begin()
         load.in_flight += 1
         load.prefill_tokens += slot.prefill_tokens
         return slot
@@ -232,6 +280,7 @@ class Fleet:
         load = self.loads.get(slot.worker.id)
         if load is not None:  # it may have left in between
             load.in_flight = max(0, load.in_flight - 1)
+            load.breaker.end()
 
     def reconsider(self, worker: WorkerView) -> None:
         """Dispatch to it from now on, if nothing speaks against it any more.
@@ -256,6 +305,18 @@ class Fleet:
                 return choice
             self._withdraw(worker)
         return None
+
+    def _last_resort(
+        self, model: ModelView, wish: Wish, excluded: Collection[UUID]
+    ) -> Pool:
+        """Those whom only their breaker bars, and who are still better than nobody."""
+        return Pool(
+            self.loads[worker.id]
+            for worker in model.workers
+            if wish.task in worker.placements[model.name].tasks
+            and worker.id not in excluded
+            and self.is_last_resort(worker)
+        )
 
     def _offer(self, load: WorkerLoad) -> None:
         """Put it into the pools of what it serves, unless something speaks against."""
@@ -289,13 +350,6 @@ class Fleet:
                 if dispatcher is not None:  # the model may be disabled
                     yield dispatcher
 
-    def refused_connection(self, worker: WorkerView) -> None:
-        """Nothing listens there: dispatch no more until the next heartbeat."""
-        load = self.loads.get(worker.id)
-        if load is not None and not load.refuses_connections:
-            load.refuses_connections = True
-            logger.warning("worker %s refuses connections: taken out", worker.address)
-
     def _none_for(self, model: ModelView, task: Task) -> Exception:
         if model.workers and task not in model.tasks:
             return InvalidRequest(
@@ -317,6 +371,42 @@ class Fleet:
             " Try again shortly.",
             retry_after=math.ceil(settings.HEARTBEAT_INTERVAL.total_seconds()),
         )
+
+    # -- How workers fare ------------------------------------------------------
+
+    def breaker_of(self, worker: WorkerView) -> Breaker:
+        """What is held against it here; of one that has left, nothing that counts."""
+        load = self.loads.get(worker.id)
+        return load.breaker if load is not None else Breaker(self.clock.now)
+
+    def refused_connection(self, worker: WorkerView, reason: str = "") -> None:
+        """Nothing listens there: it is out at once."""
+        breaker = self.breaker_of(worker)
+        breaker.trip(Cause.REFUSING, f"refuses connections: {reason}")
+
+    def _breaker_changed(self, worker_id: UUID, breaker: Breaker) -> None:
+        self.num_breaker_changes += 1
+        load = self.loads.get(worker_id)
+        if load is None:  # it has left
+            return
+        self._recovery.watch(load)
+        address = load.worker.address
+        if breaker.state is BreakerState.OPEN:
+            logger.warning("worker %s is taken out: %s", address, breaker.reason)
+        elif breaker.state is BreakerState.HALF_OPEN:
+            logger.info("worker %s is on trial", address)
+        else:
+            logger.warning("worker %s is in service again", address)
+            self._recovery.begin(load)
+            self._offer(load)
+
+    def look_after(self) -> None:
+        """Let time act: breakers whose time is over are tried, shares grow.
+
+        To be called about once a second. Costs nothing while all fare well.
+        """
+        for load in self._recovery.advance(self.loads):
+            self._offer(load)
 
     # -- What the flusher writes -----------------------------------------------
 

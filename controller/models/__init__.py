@@ -6,6 +6,7 @@ from controller.models.fleet import (
     Placement,
     ServedModel,
     Worker,
+    WorkerBreaker,
 )
 from controller.models.identity import ApiKey, Invitation, Membership, Team, User
 from controller.models.ledger import LedgerEntry
@@ -25,4 +26,5 @@ __all__ = [
     "Team",
     "User",
     "Worker",
+    "WorkerBreaker",
 ]

@@ -13,6 +13,8 @@ from django.utils.timezone import now
 from controller.identity import encryption, secrets
 from controller.models.revision import Revision
 
+BREAKER_ROWS_LAST = timedelta(seconds=20)
+
 
 class ServedModel(models.Model):
     """An LLM that callers ask for by name; it outlives the workers that serve it."""
@@ -266,3 +268,37 @@ class Placement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.served_model} on {self.worker}"
+
+
+class WorkerBreakerQuerySet(models.QuerySet["WorkerBreaker"]):
+    def current(self) -> Self:
+        """Those of processes that still write; one that was killed says nothing."""
+        return self.filter(written_at__gt=now() - BREAKER_ROWS_LAST)
+
+
+class WorkerBreaker(models.Model):
+    """What one web process holds against a worker: its breaker, while not closed.
+
+    Each process judges by what it has itself seen. It writes its rows anew at each
+    change and every few seconds, and takes them away when it ends.
+    """
+
+    worker = models.ForeignKey(Worker, models.CASCADE, related_name="breakers")
+    process = models.CharField(max_length=200)
+    state = models.CharField(max_length=10)
+    reason = models.TextField()
+    since = models.DateTimeField()
+    written_at = models.DateTimeField(default=now)
+
+    objects = WorkerBreakerQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["process"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["process", "worker"], name="one_breaker_each_process"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.state} for {self.process}: {self.reason}"

@@ -11,7 +11,7 @@ import logging
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -42,6 +42,14 @@ class UpstreamSilent(UpstreamBroken):
     """The engine sent nothing for longer than it may."""
 
 
+class UpstreamDown(UpstreamBroken):
+    """The engine sent nothing for a while, and its health checks fail."""
+
+
+# The engine has the request, and may be at work on it: not to be sent again as it is.
+GIVEN_UP = (UpstreamSilent, UpstreamDown)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where an engine is: the resolved address, and the name it goes by."""
@@ -60,6 +68,8 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.idle_since = 0.0
+        self.heard_at = 0.0
+        """When the engine last sent something, or was asked; `time.monotonic()`."""
         self.num_requests = 0
         self._lost: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -87,6 +97,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.received_at:
             self.received_at = time.perf_counter()
+        self.heard_at = time.monotonic()
         if not self.has_headers:
             self._header_bytes += len(data)
         try:
@@ -154,10 +165,15 @@ class Connection(asyncio.Protocol):
         if self.num_requests:
             self._forget()
         self.num_requests += 1
+        self.heard_at = time.monotonic()
         assert self.transport is not None
         self.transport.write(head + body if len(body) < HIGH_WATER else head)
         if len(body) >= HIGH_WATER:
             self.transport.write(body)
+
+    def owes_since(self, moment: float) -> bool:
+        """Whether somebody waits for the engine, and it has been silent since then."""
+        return self._waiter is not None and self.heard_at < moment
 
     async def wait_for_headers(self, seconds: float) -> None:
         """Return when `status` and `headers` are known; raises `UpstreamBroken`."""
@@ -220,6 +236,16 @@ class UpstreamClient:
 
     def __init__(self) -> None:
         self._idle: dict[Target, deque[Connection]] = {}
+        self._busy: dict[Target, set[Connection]] = {}
+
+    @property
+    def num_idle(self) -> int:
+        return sum(map(len, self._idle.values()))
+
+    @property
+    def num_busy(self) -> int:
+        """Connections on which a request is under way."""
+        return sum(map(len, self._busy.values()))
 
     async def send(self, target: Target, head: bytes, body: bytes) -> Connection:
         """A connection on which the request is under way and its headers have come.
@@ -229,27 +255,37 @@ class UpstreamClient:
         """
         while connection := self._take_idle(target):
             try:
-                return await self._exchange(connection, head, body)
+                return await self._exchange(target, connection, head, body)
             except UpstreamBroken as exc:
-                if connection.received_at or isinstance(exc, UpstreamSilent):
+                if connection.received_at or isinstance(exc, GIVEN_UP):
                     raise
-        return await self._exchange(await self._connect(target), head, body)
+        return await self._exchange(target, await self._connect(target), head, body)
 
     async def _exchange(
-        self, connection: Connection, head: bytes, body: bytes
+        self, target: Target, connection: Connection, head: bytes, body: bytes
     ) -> Connection:
+        self._busy.setdefault(target, set()).add(connection)
         connection.send(head, body)
         try:
             await connection.wait_for_headers(
                 settings.UPSTREAM_FIRST_BYTE_TIMEOUT.total_seconds()
             )
         except BaseException:
+            self._is_done(target, connection)
             connection.abort()
             raise
         return connection
 
+    def _is_done(self, target: Target, connection: Connection) -> None:
+        busy = self._busy.get(target)
+        if busy is not None:
+            busy.discard(connection)
+            if not busy:
+                del self._busy[target]
+
     def give_back(self, target: Target, connection: Connection) -> None:
         """Keep the connection for the next request, or close it if it is not done."""
+        self._is_done(target, connection)
         if not connection.may_be_kept:
             connection.abort()
             return
@@ -288,6 +324,18 @@ class UpstreamClient:
         except OSError as exc:  # ssl.SSLError is one
             raise UpstreamUnreachable(str(exc)) from exc
         return connection
+
+    def silent_targets(self, seconds: float) -> Iterator[Target]:
+        """Engines that owe an answer which has not gone on for so long."""
+        moment = time.monotonic() - seconds
+        for target, busy in self._busy.items():
+            if any(connection.owes_since(moment) for connection in busy):
+                yield target
+
+    def give_up(self, target: Target, reason: Exception) -> None:
+        """Break off all that is under way there; whoever waits for it gets `reason`."""
+        for connection in list(self._busy.get(target, ())):
+            connection.abort(reason)
 
     def sweep(self) -> None:
         """Close what has been idle for too long; called each second."""

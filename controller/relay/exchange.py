@@ -23,6 +23,7 @@ from controller.errors import (
     error_event,
 )
 from controller.fleet.addresses import path_on_engine
+from controller.fleet.breaker import BreakerState, Cause
 from controller.fleet.live import Fleet, Slot
 from controller.fleet.snapshot import ModelView, WorkerView
 from controller.fleet.wishes import wish_for
@@ -34,11 +35,13 @@ from controller.relay.client import (
     Connection,
     UpstreamBroken,
     UpstreamClient,
+    UpstreamDown,
     UpstreamSilent,
     UpstreamUnreachable,
     request_head,
 )
 from controller.relay.request import InferenceRequest
+from controller.relay.retrying import RetryBudget, pause_seconds
 from controller.relay.stopwatch import Stopwatch
 from workers.protocol import Task
 
@@ -53,10 +56,10 @@ BYTES_PER_TOKEN = 4  # of a prompt whose engine never said; a rough rule for Eng
 
 
 class WorkerFailed(Exception):
-    """This worker cannot answer, another one may; `error` is said if none can."""
+    """This worker cannot answer, for this reason; `error` is said if none can."""
 
-    def __init__(self, error: SwitchyardError) -> None:
-        super().__init__(error.message)
+    def __init__(self, error: SwitchyardError, reason: object) -> None:
+        super().__init__(str(reason))
         self.error = error
 
 
@@ -71,6 +74,7 @@ class Exchange:
         *,
         fleet: Fleet,
         client: UpstreamClient,
+        retries: RetryBudget,
         on_close: Callable[["Exchange"], None],
     ) -> None:
         self.caller = caller
@@ -85,6 +89,7 @@ class Exchange:
         self._events = sse.EventBuffer(settings.MAX_EVENT_BYTES)
         self._fleet = fleet
         self._client = client
+        self._retries = retries
         self._on_close = on_close
         self._connection: Connection | None = None
         self._prompt_bytes = 0
@@ -144,26 +149,43 @@ class Exchange:
         failed: set[UUID] = set()
         num_broken = 0
         failure: SwitchyardError | None = None
+        begun_at = time.monotonic()
+        self._retries.note_request()
         while True:
             try:
-                self._slot = self._fleet.acquire(self.model, self.wish, failed)
+                slot = self._fleet.acquire(self.model, self.wish, failed)
             except SwitchyardError as exc:
                 # A worker that was there and failed says more than "none is left".
                 raise failure or exc from exc
-            self.worker = worker = self._slot.worker
+            self._slot = slot
+            self.worker = worker = slot.worker
             try:
                 return await self._ask(worker)
             except WorkerFailed as exc:
                 failure = exc.error
-                reason = exc.__cause__ or exc
-                logger.warning("worker %s failed: %s", worker.address, reason)
-                num_broken += isinstance(reason, UpstreamBroken)
-            if num_broken == MAX_BROKEN:
+                logger.warning("worker %s failed: %s", worker.address, exc)
+                num_broken += isinstance(exc.__cause__, UpstreamBroken)
+            deadline = begun_at + settings.RETRY_DEADLINE.total_seconds()
+            if num_broken == MAX_BROKEN or time.monotonic() > deadline:
                 raise failure
             self._let_go()
             self._read_anew()
+            await self._earn_retry(slot, failure)
             failed.add(worker.id)
             self.num_retries += 1
+
+    async def _earn_retry(self, failed: Slot, failure: SwitchyardError) -> None:
+        """Wait for a retry's moment; raises the failure where the budget is spent.
+
+        Who was taken out is asked by nobody any more: what was there goes to others at
+        once, and cannot come back. Where only last resorts are left, it would.
+        """
+        breaker = self._fleet.breaker_of(failed.worker)
+        if breaker.state is BreakerState.OPEN and not failed.is_last_resort:
+            return
+        if not self._retries.take():
+            raise failure
+        await asyncio.sleep(pause_seconds(self.num_retries + 1))
 
     def _read_anew(self) -> None:
         """Forget what a worker that broke off began to say."""
@@ -173,22 +195,37 @@ class Exchange:
     async def _ask(self, worker: WorkerView) -> None:
         """Have this worker's first bytes. Raises `WorkerFailed` to try another."""
         try:
-            connection = await self._send(worker)
-            if connection.status != 200:
-                await self._read_refusal(worker, connection)
-            elif self.request.stream:
-                await self._begin_stream(connection)
-            else:
-                await self._read_answer(worker, connection)
+            await self._have_first_bytes(worker)
         except UpstreamUnreachable as exc:
-            self._fleet.refused_connection(worker)
-            raise WorkerFailed(
-                UpstreamFailed("The worker behind this model cannot be reached.")
-            ) from exc
-        except UpstreamSilent as exc:
-            raise _as_error(exc) from exc
+            self._fleet.refused_connection(worker, str(exc))
+            error = UpstreamFailed("The worker behind this model cannot be reached.")
+            raise WorkerFailed(error, exc) from exc
         except UpstreamBroken as exc:
-            raise WorkerFailed(_as_error(exc)) from exc
+            self._fleet.breaker_of(worker).fail(_cause(exc), str(exc))
+            raise WorkerFailed(_as_error(exc), exc) from exc
+        except (SwitchyardError, WorkerFailed) as exc:
+            self._judge_answer(worker, exc)
+            raise
+        self._fleet.breaker_of(worker).succeed()
+
+    async def _have_first_bytes(self, worker: WorkerView) -> None:
+        connection = await self._send(worker)
+        if connection.status != 200:
+            await self._read_refusal(worker, connection)
+        elif self.request.stream:
+            await self._begin_stream(connection)
+        else:
+            await self._read_answer(worker, connection)
+
+    def _judge_answer(self, worker: WorkerView, exc: Exception) -> None:
+        """Count a refusal that is the worker's own fault, never one of a client's."""
+        status = self._connection.status if self._connection else 0
+        if status == 200 and isinstance(exc, SwitchyardError):
+            status = exc.status  # the engine said so inside its answer
+        # 401: our key for the engine, which no client can spoil.
+        if status >= 500 or status == 401:
+            breaker = self._fleet.breaker_of(worker)
+            breaker.fail(Cause.ANSWERING_ERRORS, f"it answered {status}")
 
     async def _send(self, worker: WorkerView) -> Connection:
         """Send the request; when this returns, the answer's headers are known."""
@@ -233,7 +270,7 @@ class Exchange:
         retry_after = connection.headers.get("retry-after")
         error = engine_errors.translate(worker.engine, status, body, task, retry_after)
         if status in TRY_ELSEWHERE:
-            raise WorkerFailed(error)
+            raise WorkerFailed(error, f"it answered {status}")
         raise error
 
     async def _read_answer(self, worker: WorkerView, connection: Connection) -> None:
@@ -285,6 +322,9 @@ class Exchange:
             return await self._next_block(self._connection)
         except UpstreamBroken as exc:
             self._is_over = True
+            if self.error is None and self.worker is not None:  # not interrupted by us
+                breaker = self._fleet.breaker_of(self.worker)
+                breaker.fail(_cause(exc), str(exc), had_begun=True)
             self.error = self.error or _as_error(exc)
             logger.warning("stream cut: %s", exc)
             return error_event(self.error)
@@ -387,8 +427,13 @@ class Exchange:
         return settings.UPSTREAM_IDLE_TIMEOUT.total_seconds()
 
 
+def _cause(exc: UpstreamBroken) -> Cause:
+    is_silent = isinstance(exc, (UpstreamSilent, UpstreamDown))
+    return Cause.HANGING if is_silent else Cause.BREAKING_OFF
+
+
 def _as_error(exc: UpstreamBroken) -> SwitchyardError:
-    if isinstance(exc, UpstreamSilent):
+    if isinstance(exc, (UpstreamSilent, UpstreamDown)):
         return UpstreamTimedOut(
             f"The engine behind this model stood still: {exc}. Try again."
         )

@@ -6,7 +6,13 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils.timezone import now
 
-from controller.models import ModelAlias, Revision, ServedModel, Worker
+from controller.models import (
+    ModelAlias,
+    Revision,
+    ServedModel,
+    Worker,
+    WorkerBreaker,
+)
 from tests.factories import (
     make_operator,
     make_served_model,
@@ -101,6 +107,43 @@ def test_a_loading_worker_is_shown_with_its_progress(console):
 
     assert "loading, 43%" in console.get(WORKERS).content.decode()
     assert "loading, 43%" in console.get(change_url(loading)).content.decode()
+
+
+def hold(worker, process, state, reason, seconds=0):
+    WorkerBreaker.objects.create(
+        worker=worker,
+        process=process,
+        state=state,
+        reason=reason,
+        since=ago(65),
+        written_at=ago(seconds),
+    )
+
+
+def test_a_worker_shows_what_each_web_process_holds_against_it(console):
+    worker, well = make_worker(), make_worker()
+    hold(worker, "web:1", "half-open", "refuses connections")
+    hold(worker, "web:2", "open", "5 of the last 8 failed")
+    hold(well, "killed:3", "open", "long ago", seconds=60)
+
+    listed = console.get(WORKERS).content.decode()
+    page = console.get(change_url(worker)).content.decode()
+
+    assert "open (2)" in listed
+    assert listed.count("open (") == 1
+    assert "web:1: half-open for 1 min: refuses connections" in page
+    assert "web:2: open for 1 min: 5 of the last 8 failed" in page
+    assert "closed everywhere" in console.get(change_url(well)).content.decode()
+
+
+def test_the_list_asks_no_more_for_more_breakers(
+    console, django_assert_max_num_queries
+):
+    for _ in range(20):
+        hold(make_worker("llama"), "web:1", "open", "fails")
+
+    with django_assert_max_num_queries(20):
+        console.get(WORKERS)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,10 @@ async def test_gauges_show_the_running_gateway(gateway):
     gateway.ledger.add(finished())
 
     assert await metric(f"switchyard_worker_live{worker}") == 0
+    assert await metric(f"switchyard_worker_breaker{worker}") == 2
+    assert await metric("switchyard_slots_taken") == 1
+    assert await metric('switchyard_upstream_connections{use="busy"}') == 0
+    assert await metric("switchyard_tasks") > 1
     assert await metric(f"switchyard_worker_queue_length{worker}") == 1
     assert await metric("switchyard_ledger_queued ") == 1
     assert await metric("switchyard_in_flight ") == 0
