@@ -10,6 +10,7 @@ from controller.errors import ModelNotFound
 from controller.fleet.snapshot import ModelView
 from controller.gateway import gateway
 from controller.lean import LeanAPIView, LeanRequest, PumpedResponse
+from controller.models import ApiKey
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
 from openai_api import bodies, pooling, tokenization
@@ -53,7 +54,7 @@ class RelayView(OpenAIView):
                 arrived_at=request.arrived_at,
             ),
         )
-        return await answer(exchange)
+        return await answer(exchange, is_explained=wants_explanation(request))
 
 
 class ChatCompletions(RelayView):
@@ -120,9 +121,11 @@ class Model(OpenAIView):
         return json_response(model_object(model))
 
 
-async def answer(exchange: Exchange) -> HttpResponseBase:
+async def answer(exchange: Exchange, is_explained: bool = False) -> HttpResponseBase:
     """The exchange as a response: a stream that is pumped, or its whole body."""
     headers = {"X-Switchyard-Overhead-Ms": f"{exchange.overhead_seconds * 1000:.2f}"}
+    if is_explained:
+        headers["X-Switchyard-Explain"] = exchange.explanation.as_header()
     if exchange.request.stream:
         # Proxies in between must not collect the events.
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -131,6 +134,12 @@ async def answer(exchange: Exchange) -> HttpResponseBase:
     return HttpResponse(
         exchange.body(), content_type="application/json", headers=headers
     )
+
+
+def wants_explanation(request: LeanRequest) -> bool:
+    """Whether to tell why this worker: to operators who ask, with its address."""
+    is_asked = request.META.get("HTTP_X_SWITCHYARD_EXPLAIN") == "1"
+    return is_asked and ApiKey.Scope.FLEET in request.caller.scopes
 
 
 def client_request_id(request: LeanRequest) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
@@ -72,8 +73,11 @@ class LedgerEntryAdmin(ConsoleAdmin):
     )
     list_select_related = ("user", "key", "worker")
     list_filter = ("face", ModelFilter, StatusFilter, "created_at")
-    search_fields = ("request_id__exact",)
-    search_help_text = _("A whole request id, as in the x-request-id header")
+    search_fields = ("request_id__exact", "client_request_id__exact")
+    search_help_text = _(
+        "A whole request id: ours, as in the answer's x-request-id, or the client's own"
+    )
+    readonly_fields = ("why_this_worker",)
     # It may hold millions of rows: no count, and no order but the one with an index.
     paginator = InfinitePaginator
     show_full_result_count = False
@@ -126,6 +130,14 @@ class LedgerEntryAdmin(ConsoleAdmin):
     @admin.display(description=_("overhead"))
     def overhead(self, entry: LedgerEntry) -> str:
         return _shown(entry.overhead_seconds)
+
+    @admin.display(description=_("why this worker?"))
+    def why_this_worker(self, entry: LedgerEntry) -> str:
+        if not entry.explanation:
+            return str(_("No worker was chosen."))
+        return render_to_string(
+            "controller/admin/why_this_worker.html", entry.explanation
+        )
 
     @admin.display(description=_("ending"))
     def ending(self, entry: LedgerEntry) -> str:

@@ -12,6 +12,7 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.utils.timezone import now
 
 from controller.models import LedgerEntry
+from controller.relay.explanation import Explanation
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,13 @@ class FinishedRequest:
     ttft_seconds: float | None
     duration_seconds: float
     overhead_seconds: float
+    explanation: Explanation | None = None
+    """Kept as it is, and made into JSON when the row is written."""
     created_at: datetime = field(default_factory=now)
+
+
+# Reasons are a luxury: above so many rows, of a database that is away, they go first.
+MAX_EXPLAINED = 10_000
 
 
 class LedgerQueue:
@@ -65,6 +72,8 @@ class LedgerQueue:
                 logger.error("ledger queue full: requests go unrecorded")
             self.num_dropped += 1
             return
+        if len(self._queued) >= MAX_EXPLAINED:
+            finished.explanation = None
         self._queued.append(finished)
 
     def take(self) -> list[FinishedRequest]:
@@ -86,6 +95,7 @@ UNWRITABLE = (DataError, IntegrityError, OverflowError, ValueError)
 COLUMNS = tuple(column.name for column in fields(FinishedRequest))
 _row = attrgetter(*COLUMNS)
 _WORKER, _CREATED = COLUMNS.index("worker_id"), COLUMNS.index("created_at")
+_EXPLANATION = COLUMNS.index("explanation")
 
 
 def write_batch(batch: Sequence[FinishedRequest]) -> None:
@@ -120,6 +130,7 @@ def _insert(batch: Sequence[FinishedRequest]) -> None:
         row = list(_row(finished))
         row[_WORKER] = worker.get_db_prep_save(row[_WORKER], connection)
         row[_CREATED] = created.get_db_prep_save(row[_CREATED], connection)
+        row[_EXPLANATION] = _as_json(finished.explanation)
         rows.append(row)
     names = ", ".join(f'"{columns[name].column}"' for name in COLUMNS)
     places = ", ".join(["%s"] * len(COLUMNS))
@@ -129,3 +140,7 @@ def _insert(batch: Sequence[FinishedRequest]) -> None:
     )
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(statement, rows)
+
+
+def _as_json(explanation: Explanation | None) -> str | None:
+    return None if explanation is None else explanation.as_json()

@@ -64,6 +64,8 @@ class LedgerEntry(models.Model):
     ttft_seconds = models.FloatField(null=True)
     duration_seconds = models.FloatField()
     overhead_seconds = models.FloatField()
+    # Which workers it was tried on, and why: `controller.relay.explanation`.
+    explanation = models.JSONField(null=True, editable=False)
     created_at = models.DateTimeField(default=now)
 
     class Meta:
@@ -75,6 +77,8 @@ class LedgerEntry(models.Model):
             models.Index(fields=["created_at"], name="ledger_by_age"),
             # a user's own usage page
             models.Index(fields=["user", "created_at"], name="ledger_by_user"),
+            # the admin's search by the id that the client knows
+            models.Index(fields=["client_request_id"], name="ledger_by_client_id"),
         ]
 
     def __str__(self) -> str:

@@ -40,6 +40,7 @@ from controller.relay.client import (
     UpstreamUnreachable,
     request_head,
 )
+from controller.relay.explanation import Explanation
 from controller.relay.request import InferenceRequest
 from controller.relay.retrying import RetryBudget, pause_seconds
 from controller.relay.stopwatch import Stopwatch
@@ -84,6 +85,7 @@ class Exchange:
         self.worker: WorkerView | None = None
         self.error: SwitchyardError | None = None
         self.num_retries = 0
+        self.explanation = Explanation()
         self._watch = Stopwatch(request.arrived_at)
         self._reader = AnswerReader(request.show_usage)
         self._events = sse.EventBuffer(settings.MAX_EVENT_BYTES)
@@ -159,10 +161,12 @@ class Exchange:
                 raise failure or exc from exc
             self._slot = slot
             self.worker = worker = slot.worker
+            self.explanation.chose(slot)
             try:
                 return await self._ask(worker)
             except WorkerFailed as exc:
                 failure = exc.error
+                self.explanation.failed(exc)
                 logger.warning("worker %s failed: %s", worker.address, exc)
                 num_broken += isinstance(exc.__cause__, UpstreamBroken)
             deadline = begun_at + settings.RETRY_DEADLINE.total_seconds()
@@ -226,6 +230,7 @@ class Exchange:
         if status >= 500 or status == 401:
             breaker = self._fleet.breaker_of(worker)
             breaker.fail(Cause.ANSWERING_ERRORS, f"it answered {status}")
+        self.explanation.failed(f"it answered {status}")
 
     async def _send(self, worker: WorkerView) -> Connection:
         """Send the request; when this returns, the answer's headers are known."""
@@ -415,6 +420,7 @@ class Exchange:
             ttft_seconds=self.ttft_seconds,
             duration_seconds=time.perf_counter() - request.arrived_at,
             overhead_seconds=self.overhead_seconds,
+            explanation=self.explanation,
         )
 
     def _status(self) -> int:

@@ -99,6 +99,7 @@ async def test_an_engine_that_hangs_loses_its_requests_to_another(
             assert text_of(await read_all(await opening)).startswith("t0 t1")
             row = await ledger_row(gateway)
             assert (row.status, row.num_retries) == (200, 1)
+            assert "health check failed" in row.explanation["tries"][0]["failure"]
             assert gateway.fleet.why_not(view_of(gateway, hanging)) == "hanging"
             assert load_of(gateway, hanging).in_flight == 0
 

@@ -1,5 +1,7 @@
 """What passes between client and engine, and what does not."""
 
+import json
+
 import pytest
 
 from tests.mock_engine import MockEngine, RecordedRequest, running_mock_engine
@@ -10,6 +12,7 @@ from tests.product import (
     chat_content,
     events_of,
     joined,
+    manage,
 )
 from workers.protocol import Task
 
@@ -30,6 +33,33 @@ def test_an_answer_bears_its_id_and_the_gateways_own_time(product: Product):
 
         assert len(answer.headers["x-request-id"]) == 24
         assert 0 < float(answer.headers["x-switchyard-overhead-ms"]) < 1000
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_operator_who_asks_is_told_why_this_worker(
+    product: Product, engine: MockEngine, stream: bool
+):
+    key, asked = product.credentials.api_key, {"X-Switchyard-Explain": "1"}
+    content = chat_content("Hi", stream=stream)
+
+    told = product.call("POST", CHAT_PATH, key, content, asked).headers
+    untold = product.call("POST", CHAT_PATH, key, content).headers
+
+    [only] = json.loads(told["x-switchyard-explain"])["tries"]
+    assert (only["worker"], only["candidates"]) == (engine.url, 1)
+    assert "x-switchyard-explain" not in untold
+
+
+def test_nobody_else_is_told_the_address_of_a_worker(product: Product):
+    named = ("--user=admin", "--name=inference")
+    created = manage(product.var_dir, "create_key", *named)
+    key = created.stdout.split()[-1]
+    asked = {"X-Switchyard-Explain": "1"}
+
+    answer = product.call("POST", CHAT_PATH, key, chat_content("Hi"), asked)
+
+    assert answer.status == 200
+    assert "x-switchyard-explain" not in answer.headers
 
 
 def test_a_refusal_bears_its_id(product: Product):
