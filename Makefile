@@ -7,7 +7,7 @@ export PORT HOST ENGINE
 COVERAGE = $(addprefix --cov=,config controller openai_api chat workers) --cov-report=term:skip-covered
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock clean environment environment-vllm
+.PHONY: help run test lint format bench soak lock clean environment environment-vllm
 .PHONY: environment-test
 
 help: ## Show this list.
@@ -34,6 +34,9 @@ format: environment-test ## Put the code into its shape.
 
 bench: environment-test ## Measure the gateway (ARGS).
 	@.venv/bin/python -m tests.bench $(ARGS)
+
+soak: environment-test ## Run it under load and failures (MINUTES, ARGS).
+	@.venv/bin/python -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 lock: environment-test ## Write the versions that are installed to deploy/constraints.txt.
 	@.venv/bin/python deploy/lock.py .venv deploy/constraints.txt
