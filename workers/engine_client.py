@@ -2,6 +2,7 @@
 
 import ssl
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeVar
 
 import aiohttp
@@ -13,6 +14,7 @@ from workers.protocol import Task
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=5)
 # The first token on a cold GPU can wait for kernels to be compiled.
 PROBE_TIMEOUT = aiohttp.ClientTimeout(total=300)
+LOAD_TIMEOUT = aiohttp.ClientTimeout(total=300)
 # The least that shows a task done: which path, and what to send besides the model.
 TRIALS: dict[Task, tuple[str, dict[str, object]]] = {
     Task.CHAT: (
@@ -35,21 +37,37 @@ Shape = TypeVar("Shape", bound=msgspec.Struct)
 class EngineSilent(Exception):
     """The engine gave no answer, or none that makes sense; the message says which.
 
-    `status` is the HTTP status of an answer that was not 200.
+    `status` is the HTTP status of an answer that was not 200, `reason` what it said.
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(
+        self, message: str, status: int | None = None, reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.reason = reason
 
 
 class ServedModel(msgspec.Struct, frozen=True):
     id: str
-    max_model_len: int
+    max_model_len: int | None = None
+    """None for an adapter of vLLM: it has its parent's."""
+    parent: str | None = None
+    """The base's name, for an adapter."""
 
 
 class ModelList(msgspec.Struct, frozen=True):
     data: list[ServedModel]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    message: str = ""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """The body of an answer that is an error, as OpenAI and vLLM have it."""
+
+    error: Fault
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -73,14 +91,34 @@ class EngineClient:
             return False
         return True
 
+    async def models(self) -> list[ServedModel]:
+        """Return what the engine serves now: its model, by each name, and adapters."""
+        return _decoded(await self._call("GET", "/v1/models"), ModelList).data
+
     async def context_length(self, name: str) -> int:
         """Return how many tokens fit the model `name`, prompt and completion."""
-        models = _decoded(await self._call("GET", "/v1/models"), ModelList)
-        for model in models.data:
-            if model.id == name:
+        models = await self.models()
+        for model in models:
+            if model.id == name and model.max_model_len is not None:
                 return model.max_model_len
-        served = ", ".join(model.id for model in models.data) or "nothing"
+        served = ", ".join(model.id for model in models) or "nothing"
         raise EngineSilent(f"it serves {served}, not {name}")
+
+    async def load_adapter(self, name: str, folder: str) -> None:
+        """Have vLLM serve the adapter in `folder`; an error's `reason` says why not."""
+        body: dict[str, object] = {"lora_name": name, "lora_path": folder}
+        await self._call("POST", "/v1/load_lora_adapter", body, LOAD_TIMEOUT)
+
+    async def unload_adapter(self, name: str) -> None:
+        """Have vLLM take no more requests for the adapter; those it has go on.
+
+        One that it does not have is no error.
+        """
+        try:
+            await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+        except EngineSilent as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
 
     async def version(self) -> str:
         return _decoded(await self._call("GET", "/version"), Version).version
@@ -139,9 +177,20 @@ class EngineClient:
             raise EngineSilent(str(error) or type(error).__name__) from error
         if response.status != 200:
             raise EngineSilent(
-                f"{path} answered with status {response.status}", response.status
+                f"{path} answered with status {response.status}",
+                response.status,
+                _reason(answer),
             )
         return answer
+
+
+def _reason(answer: bytes) -> str:
+    """Return the first line of what an error's body says; empty if it says nothing."""
+    try:
+        message = msgspec.json.decode(answer, type=Failure).error.message
+    except msgspec.DecodeError:
+        return ""
+    return message.strip().partition("\n")[0]
 
 
 def _decoded(answer: bytes, shape: type[Shape]) -> Shape:

@@ -17,7 +17,12 @@ import msgspec
 from workers.addresses import host_to_bind, local_url, reserve_port
 from workers.config import WorkerConfig
 from workers.endpoints import Endpoint, split_provider
-from workers.engine_client import CALL_TIMEOUT, EngineClient, EngineSilent
+from workers.engine_client import (
+    CALL_TIMEOUT,
+    EngineClient,
+    EngineSilent,
+    ServedModel,
+)
 from workers.engine_guard import KEY_FILE_VARIABLE
 from workers.engine_process import EngineCommand, import_folder
 from workers.errors import BadSetting
@@ -152,6 +157,9 @@ class ProviderEngineClient(EngineClient):
 
     Whether the provider answers is for the upstream's watch, which lists its models.
     """
+
+    async def models(self) -> list[ServedModel]:
+        return []  # none of its own, and the list is the provider's to give
 
     async def context_length(self, name: str) -> int:
         return 0  # of each model, as the list says

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from workers.protocol import Heartbeat, WorkerState
+from workers.protocol import AdapterReport, Heartbeat, WorkerState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +27,19 @@ class EngineNumbers:
     """Share of the weights that are loaded, of an engine that is not ready yet."""
 
     def heartbeat(
-        self, state: WorkerState, start_id: str, num_restarts: int, models: list[str]
+        self,
+        state: WorkerState,
+        start_id: str,
+        num_restarts: int,
+        models: list[str],
+        adapters: list[AdapterReport],
     ) -> Heartbeat:
         return Heartbeat(
             state=state,
             start_id=start_id,
             num_restarts=num_restarts,
             models=models,
+            adapters=adapters,
             running=self.running,
             waiting=self.waiting,
             kv_cache_usage=self.kv_cache_usage,

@@ -26,6 +26,9 @@ from msgspec import Meta, Struct, field
 
 PROTOCOL_VERSION = 1
 
+MAX_REASON = 500
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none
+
 NonNegativeInt = Annotated[int, Meta(ge=0)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -52,6 +55,15 @@ class WorkerState(StrEnum):
     LOADING = "loading"
     READY = "ready"
     DRAINING = "draining"
+    FAILED = "failed"
+
+
+class AdapterState(StrEnum):
+    """How far a worker is with an adapter that was wished of it."""
+
+    LOADING = "loading"
+    LOADED = "loaded"
+    UNLOADING = "unloading"
     FAILED = "failed"
 
 
@@ -125,6 +137,8 @@ class JoinRequest(Struct, kw_only=True, frozen=True):
     """No other worker may serve these model names while this one is registered."""
     can_continue: bool = False
     """It goes on from a partial assistant message (`continue_final_message`)."""
+    takes_adapters: bool = False
+    """Its engine loads and unloads adapters while it runs."""
     extra_body: dict[str, Any] = {}
     extra_headers: dict[str, str] = {}
 
@@ -138,6 +152,15 @@ class JoinAnswer(Struct, kw_only=True, frozen=True):
     heartbeat_seconds: float
     expiry_seconds: float
     protocol: int = PROTOCOL_VERSION
+
+
+class AdapterReport(Struct, kw_only=True, frozen=True):
+    """How one of the wished adapters fares."""
+
+    name: Annotated[str, Meta(max_length=200, pattern=NO_NUL)]
+    state: AdapterState
+    reason: Annotated[str, Meta(max_length=MAX_REASON, pattern=NO_NUL)] = ""
+    """Why it failed, or what else there is to say."""
 
 
 class Heartbeat(Struct, kw_only=True, frozen=True):
@@ -161,6 +184,18 @@ class Heartbeat(Struct, kw_only=True, frozen=True):
     num_restarts: NonNegativeInt = 0
     models: list[str] = field(default_factory=list)
     """Names loaded now."""
+    adapters: Annotated[list[AdapterReport], Meta(max_length=256)] = []
+    """Those that are wished, and those that are being unloaded."""
+
+
+class AdapterWish(Struct, kw_only=True, frozen=True):
+    """An adapter that the worker should have, as the operator's row describes it."""
+
+    name: str
+    parent: str
+    """The served model that it goes on top of."""
+    source: str
+    """A folder, or a name on the model hub, as the worker's machine sees it."""
 
 
 class HeartbeatAnswer(Struct, kw_only=True, frozen=True):
@@ -172,6 +207,9 @@ class HeartbeatAnswer(Struct, kw_only=True, frozen=True):
     """Drain, then end the process."""
     rotate_key: bool = False
     """Give the engine a new key and join again with it; the old one may end later."""
+    adapters: list[AdapterWish] | None = None
+    """All that the worker should have; what it was told of before and is not in here is
+    to be unloaded. None: nothing is wished either way."""
 
 
 class CheckRequest(Struct, kw_only=True, frozen=True):

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -16,7 +16,14 @@ from workers.config import JoinTokenSource
 from workers.controller_client import ControllerAway, ControllerClient, Refused
 from workers.errors import BadAddress
 from workers.metrics_scrape import EngineNumbers
-from workers.protocol import JoinAnswer, JoinRequest, RefusalCode, WorkerState
+from workers.protocol import (
+    AdapterReport,
+    AdapterWish,
+    JoinAnswer,
+    JoinRequest,
+    RefusalCode,
+    WorkerState,
+)
 from workers.state import Identity, StateDir
 
 logger = logging.getLogger(__name__)
@@ -56,6 +63,17 @@ class Served(Protocol[RunT]):
     async def numbers(self) -> EngineNumbers: ...
 
 
+class Adapters(Protocol):
+    """What loads and unloads adapters as the controller wishes."""
+
+    def wish(self, wishes: Sequence[AdapterWish]) -> None:
+        """Have these adapters, and no others."""
+
+    def reports(self, told: Collection[str], refusal: str) -> list[AdapterReport]:
+        """Return how they fare, given the names that the controller was told of; or
+        why it wants to hear of no more of them."""
+
+
 @dataclass(frozen=True)
 class Membership:
     """What the controller answered to a join, and what it was told in it."""
@@ -70,7 +88,8 @@ class Registration(Generic[RunT]):
     """The worker's standing with one controller, which may be away for any time.
 
     `describe` says what a join tells of a run; `on_stop` is called when the operator
-    wishes the worker to end. `name` tells the lines of several in one log apart.
+    wishes the worker to end. `name` tells the lines of several in one log apart. No
+    `adapters`: wishes for some are not heard.
     """
 
     def __init__(
@@ -84,6 +103,7 @@ class Registration(Generic[RunT]):
         on_stop: Callable[[], None],
         name: str = "",
         on_rotate_key: Callable[[], None] = lambda: None,
+        adapters: Adapters | None = None,
     ) -> None:
         self.leaving = False
         self.drain_wished = False
@@ -97,8 +117,12 @@ class Registration(Generic[RunT]):
         self._state_dir = state_dir
         self._on_stop = on_stop
         self._on_rotate_key = on_rotate_key
+        self._adapters = adapters
         self._is_outdated = False
         self._has_joined = asyncio.Event()
+        self._renewal = Backoff(first=2.0, longest=60.0)
+        self._renew_at = 0.0
+        self._refusal = ""
         self._prefix = f"{name}: " if name else ""
         self._wake = asyncio.Event()
         self._last_trouble = ""
@@ -124,7 +148,10 @@ class Registration(Generic[RunT]):
     def join_again(self) -> asyncio.Event:
         """Tell the controller what has changed; the event is set once it knows."""
         self._is_outdated = True
-        self._has_joined = asyncio.Event()
+        self._renewal.reset()
+        self._renew_at = 0.0
+        if self._has_joined.is_set():  # else somebody may be waiting for it still
+            self._has_joined = asyncio.Event()
         self.wake()
         return self._has_joined
 
@@ -174,6 +201,24 @@ class Registration(Generic[RunT]):
                 while self._token.read() == refused:  # noqa: ASYNC110  (it is a file)
                     await asyncio.sleep(TOKEN_POLL_SECONDS)
 
+    async def _renewed(self, membership: Membership, run: RunT) -> Membership:
+        """Join again; where that fails, what the controller knew before holds on.
+
+        It must not stop hearing of us because something new is not to its liking.
+        """
+        try:
+            self.membership = renewed = await self._join(run)
+        except (ControllerAway, Refused, BadAddress, NoJoinToken) as trouble:
+            if str(trouble) != self._refusal:
+                self._refusal = str(trouble)
+                logger.warning(
+                    "%sWhat has changed is not told yet: %s", self._prefix, trouble
+                )
+            self._is_outdated = True
+            self._renew_at = time.monotonic() + self._renewal.next_pause()
+            return membership
+        return renewed
+
     async def _join(self, run: RunT) -> Membership:
         """Join by our own credential, or else by the join token."""
         self._is_outdated = False
@@ -208,6 +253,7 @@ class Registration(Generic[RunT]):
             credential=answer.credential or old_credential,
         )
         self._state_dir.write_identity(identity)
+        self._refusal = ""
         if not self._is_outdated:
             self._has_joined.set()
         logger.info(
@@ -258,8 +304,8 @@ class Registration(Generic[RunT]):
             current = self._served.current
             if current is not None and current.start_id != membership.start_id:
                 return
-            if self._is_outdated:
-                return
+            if current is not None and self._is_renewal_due:
+                membership = await self._renewed(membership, current)
             try:
                 await self._heartbeat(membership)
                 self._say_all_is_well()
@@ -270,6 +316,12 @@ class Registration(Generic[RunT]):
                 if _is_unknown(refusal):
                     return
             await self._pause(membership.heartbeat_seconds)
+
+    @property
+    def _is_renewal_due(self) -> bool:
+        # A join says that we are up, which one that leaves must not say any more.
+        is_wished = self._is_outdated and not self.leaving
+        return is_wished and time.monotonic() >= self._renew_at
 
     async def _heartbeat(self, membership: Membership) -> None:
         leaving = self.leaving  # as this heartbeat says it; it may change while we wait
@@ -285,6 +337,7 @@ class Registration(Generic[RunT]):
             start_id=membership.start_id,
             num_restarts=self._served.num_restarts,
             models=list(membership.models) if is_the_one_told_of else [],
+            adapters=self._adapter_reports(membership),
         )
         identity = membership.identity
         answer = await self._client.heartbeat(
@@ -302,9 +355,16 @@ class Registration(Generic[RunT]):
             self._wake.set()  # tell at once that the wish is met
         if answer.rotate_key:
             self._on_rotate_key()
+        if self._adapters is not None and answer.adapters is not None:
+            self._adapters.wish(answer.adapters)
         if answer.stop:
             logger.info("The operator stops this worker.")
             self._on_stop()
+
+    def _adapter_reports(self, membership: Membership) -> list[AdapterReport]:
+        if self._adapters is None:
+            return []
+        return self._adapters.reports(membership.models, self._refusal)
 
     async def _pause(self, seconds: float) -> None:
         """Wait for about `seconds`, or less if there is something to tell."""

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from workers.adapter_sources import AdapterSources
 from workers.backoff import Backoff
 from workers.config import WorkerConfig
 from workers.engine_client import EngineClient, EngineSilent
 from workers.engine_process import EngineCommand, EngineProcess, start_engine
 from workers.engine_watch import EngineWatch
 from workers.metrics_scrape import EngineNumbers
-from workers.protocol import Task, WorkerState
+from workers.protocol import ModelOffer, Task, WorkerState
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class Engine:
     name: str
     command: EngineCommand
     max_concurrency: int
+    adapter_sources: AdapterSources | None = None
+    """Where adapters are taken from while it runs; None: it takes none."""
 
 
 class EngineNeverStarted(Exception):
@@ -49,6 +52,8 @@ class EngineRun:
     tasks: tuple[Task, ...]
     context_length: int
     kv_cache_tokens: int | None
+    adapters: tuple[ModelOffer, ...] = ()
+    """Those of its command line, which it serves from its start to its end."""
 
     @property
     def tiny_task(self) -> Task:
@@ -236,7 +241,7 @@ class EngineSupervisor:
             time.monotonic() - started_at,
             self.engine.name,
             run.version,
-            ", ".join(self._config.names),
+            ", ".join((*self._config.names, *(each.name for each in run.adapters))),
             f", {run.context_length} tokens of context" if run.context_length else "",
             ", ".join(run.tasks),
         )
@@ -253,7 +258,21 @@ class EngineSupervisor:
             tasks=tuple(tasks),
             context_length=context_length,
             kv_cache_tokens=numbers.kv_cache_tokens,
+            adapters=await self._own_adapters(context_length),
         )
+
+    async def _own_adapters(self, context_length: int) -> tuple[ModelOffer, ...]:
+        offers = [
+            ModelOffer(
+                name=model.id,
+                tasks=await self.client.tasks(model.id),
+                context_length=model.max_model_len or context_length,
+                parent=model.parent,
+            )
+            for model in await self.client.models()
+            if model.parent and model.id not in self._config.names
+        ]
+        return tuple(offers)
 
     def _set_current(self, run: EngineRun | None) -> None:
         self.current = run

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from workers import cpu
+from workers.adapter_sources import AdapterSources
 from workers.agent import run_worker
 from workers.config import WorkerConfig, add_worker_arguments
 from workers.engine_process import EngineCommand, import_folder
@@ -40,6 +41,7 @@ OURS = {
 }
 ADDED_TO = {"PYTHONPATH", "LD_PRELOAD"}
 FLAGS_SET = {"CUDA_VISIBLE_DEVICES"}
+RUNTIME_LORA = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 SERVER = "vllm.entrypoints.openai.api_server"
 
 
@@ -56,6 +58,7 @@ def main() -> int:
             python=arguments.engine_python,
             gpus=arguments.gpus,
             num_gpus=arguments.num_gpus,
+            adapter_root=arguments.adapter_root,
             for_vllm=for_vllm,
         ),
     )
@@ -81,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--gpus", help="the GPUs to use, as 0,1 (CUDA_VISIBLE_DEVICES)")
     add("--num-gpus", type=int, help="vLLM's --tensor-parallel-size")
     add("--served-model-name", nargs="+", help="same as --model-names")
+    add(
+        "--adapter-root",
+        type=Path,
+        help="with --enable-lora: take adapters from this folder and no other place",
+    )
     add("--conv-template", help="file of a chat template, vLLM's --chat-template")
     return parser
 
@@ -124,6 +132,7 @@ def vllm_engine(
     python: str | None = None,
     gpus: str | None = None,
     num_gpus: int | None = None,
+    adapter_root: Path | None = None,
     for_vllm: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
 ) -> Engine:
@@ -139,6 +148,9 @@ def vllm_engine(
     }
     if gpus is not None:
         variables["CUDA_VISIBLE_DEVICES"] = _checked(gpus, num_gpus)
+    adapter_sources = _adapter_sources(python, adapter_root, flags, environment)
+    if adapter_sources is not None:
+        variables[RUNTIME_LORA] = "True"
     if config.certificate:
         flags += config.certificate.flags
     if config.dtype:
@@ -168,7 +180,29 @@ def vllm_engine(
         name="vllm",
         command=EngineCommand(arguments=arguments, environment=variables),
         max_concurrency=config.max_concurrency or int(concurrency),
+        adapter_sources=adapter_sources,
     )
+
+
+def _adapter_sources(
+    python: str,
+    root: Path | None,
+    flags: Sequence[str],
+    environment: Mapping[str, str],
+) -> AdapterSources | None:
+    """Return where adapters may come from; None if vLLM is to load none by itself.
+
+    vLLM's own variable wins: it is how LoRA is kept to the command line's adapters.
+    """
+    given = environment.get(RUNTIME_LORA)
+    is_wished = has_flag(flags, "--enable-lora")
+    if given is not None:
+        is_wished = given.strip().lower() in ("1", "true")
+    if root is not None and not is_wished:
+        raise BadSetting(f"--adapter-root {root} needs --enable-lora.")
+    if root is not None and not root.is_dir():
+        raise BadSetting(f"--adapter-root {root} is no folder on this machine.")
+    return AdapterSources(root=root, python=python) if is_wished else None
 
 
 def _checked(gpus: str, num_gpus: int | None) -> str:

@@ -4,6 +4,7 @@ One module for each thing that operators look after; importing them registers th
 """
 
 from controller.admin import (
+    adapters,
     api_keys,
     invitations,
     join_tokens,
@@ -15,6 +16,7 @@ from controller.admin import (
 )
 
 __all__ = [
+    "adapters",
     "api_keys",
     "invitations",
     "join_tokens",

@@ -25,6 +25,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             _("Fleet"),
             (_("Workers"), "dns", "worker"),
             (_("Models"), "neurology", "servedmodel"),
+            (_("Adapters"), "extension", "adapter"),
             (_("Join tokens"), "add_link", "jointoken"),
         ),
         _group(

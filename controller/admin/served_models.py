@@ -85,12 +85,14 @@ class ServedModelAdmin(AnnouncingAdmin):
     list_display = (
         "name",
         "other_names",
+        "parent",
         "shown_state",
         "num_live_workers",
         "policy",
         "created_at",
     )
     list_filter = ("is_enabled", "policy")
+    list_select_related = ("adapter__parent",)
     search_fields = ("name", "aliases__name", "description")
     search_help_text = _("Name, alias or description")
     actions = None
@@ -117,6 +119,11 @@ class ServedModelAdmin(AnnouncingAdmin):
     @admin.display(description=_("aliases"))
     def other_names(self, served_model: ServedModel) -> str:
         return ", ".join(alias.name for alias in served_model.aliases.all()) or "-"
+
+    @admin.display(description=_("adapter of"))
+    def parent(self, served_model: ServedModel) -> str:
+        adapter = getattr(served_model, "adapter", None)
+        return adapter.parent.name if adapter else "-"
 
     @display(  # type: ignore[untyped-decorator]
         description=_("state"),

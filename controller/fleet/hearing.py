@@ -64,6 +64,7 @@ def hear(running: Gateway, worker: WorkerView, body: bytes) -> HeartbeatAnswer:
         drain=worker.drain_wished,
         stop=worker.stop_wished,
         rotate_key=worker.rotation_wished,
+        adapters=worker.adapters,
     )
 
 

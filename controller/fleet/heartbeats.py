@@ -10,9 +10,7 @@ from django.utils.timezone import now
 from controller.models import Worker
 from workers.protocol import Heartbeat
 
-WRITTEN = [
-    "last_heartbeat_at",
-    "expired_at",
+AS_HEARD = [
     "state",
     "running",
     "waiting",
@@ -24,6 +22,7 @@ WRITTEN = [
     "loading_progress",
     "num_restarts",
 ]
+WRITTEN = [*AS_HEARD, "last_heartbeat_at", "expired_at", "adapter_states"]
 
 
 def write_heartbeats(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
@@ -31,8 +30,12 @@ def write_heartbeats(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
     rows = []
     for worker_id, (heard_at, heartbeat) in heard.items():
         row = Worker(id=worker_id, last_heartbeat_at=heard_at, expired_at=None)
-        for name in WRITTEN[2:]:
+        for name in AS_HEARD:
             setattr(row, name, getattr(heartbeat, name))
+        row.adapter_states = {
+            report.name: {"state": report.state, "reason": report.reason}
+            for report in heartbeat.adapters
+        }
         rows.append(row)
     if rows:
         Worker.objects.bulk_update(rows, WRITTEN)

@@ -37,6 +37,8 @@ def _worker(worker: Worker) -> dict[str, Any]:
         "is_enabled": worker.is_enabled,
         "is_keyless": worker.is_keyless,
         "is_exclusive": worker.is_exclusive,
+        "takes_adapters": worker.takes_adapters,
+        "adapters": worker.adapter_states,
         "drain": worker.drain_wished,
         "state": worker.state,
         "breakers": [
@@ -69,6 +71,7 @@ def _model(model: ServedModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "aliases": [alias.name for alias in model.aliases.all()],
+        "parent": max((each.parent for each in placements), default="") or None,
         "description": model.description,
         "policy": model.policy or "default",
         "is_enabled": model.is_enabled,

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 from controller.fleet.errors import WorkerRefused
-from controller.models import ModelAlias, Placement, ServedModel, Worker
+from controller.models import Adapter, ModelAlias, Placement, ServedModel, Worker
 from workers.protocol import PROTOCOL_VERSION, JoinRequest, ModelOffer, RefusalCode
 
 # The database's columns take no more.
@@ -100,11 +100,12 @@ def place(worker: Worker, join: JoinRequest) -> None:
     """Put the offered models, and no others, on the worker; make rows that are missing.
 
     Raises `WorkerRefused` for a name that is somebody else's. To be called inside the
-    transaction of a join, which lets no other join run meanwhile. Eight queries at
+    transaction of a join, which lets no other join run meanwhile. Nine queries at
     most, whatever the number of models.
     """
     offered = [offer.name for offer in join.models]
     _refuse_names_of_aliases(offered)
+    _refuse_names_of_adapters(join.models)
     _refuse_exclusive_names(worker, offered)
     ServedModel.objects.bulk_create(
         [ServedModel(name=name) for name in offered], ignore_conflicts=True
@@ -133,6 +134,16 @@ def _refuse_names_of_aliases(names: list[str]) -> None:
         raise _name_taken(
             f"{alias.name!r} is an alias of the model {alias.served_model.name!r}."
         )
+
+
+def _refuse_names_of_adapters(offers: list[ModelOffer]) -> None:
+    """Who asks for an adapter must not be answered by another model of its name."""
+    parents = {offer.name: offer.parent for offer in offers}
+    for adapter in Adapter.objects.filter(name__in=parents).select_related("parent"):
+        if parents[adapter.name] != adapter.parent.name:
+            raise _name_taken(
+                f"{adapter.name!r} is an adapter of the model {adapter.parent.name!r}."
+            )
 
 
 def _refuse_exclusive_names(worker: Worker, names: list[str]) -> None:

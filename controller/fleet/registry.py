@@ -170,6 +170,7 @@ def _describe(worker: Worker, join: JoinRequest, resolved: ResolvedAddress) -> N
     worker.start_id = join.start_id
     worker.is_exclusive = join.exclusive
     worker.can_continue = join.can_continue
+    worker.takes_adapters = join.takes_adapters
     worker.max_concurrency = join.capacity.max_concurrency
     worker.kv_cache_tokens = join.capacity.kv_cache_tokens
     worker.extra_body = join.extra_body

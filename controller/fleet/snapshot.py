@@ -10,9 +10,11 @@ from uuid import UUID
 
 from cryptography.fernet import InvalidToken
 
+from controller.fleet.adapters import Wishes, load_wishes, wished_of
 from controller.fleet.addresses import DEFAULT_PORTS, ResolvedAddress
 from controller.models import ModelAlias, Placement, ServedModel, Worker
 from controller.relay.client import Target
+from workers.protocol import AdapterWish
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,8 @@ class PlacementView:
     tasks: frozenset[str]
     modalities: tuple[str, ...]
     context_length: int
+    parent: str
+    """The base model's name, for an adapter; else empty."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +52,8 @@ class WorkerView:
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str] = field(repr=False)
     placements: Mapping[str, PlacementView]
+    adapters: list[AdapterWish] | None
+    """What it should have; None for one that takes none."""
     start_id: str
     state: str
     last_heartbeat_at: datetime
@@ -69,6 +75,8 @@ class ModelView:
     tasks: frozenset[str]
     context_length: int
     """The longest that any of its workers takes; 0 without workers."""
+    parent: str
+    """The base model's name, for an adapter; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +94,7 @@ class Snapshot:
 
 
 def load_snapshot() -> Snapshot:
-    """The fleet as it stands in the database. Four queries, whatever its size."""
+    """The fleet as it stands in the database. Five queries, whatever its size."""
     placements: dict[UUID, dict[str, PlacementView]] = {}
     for row in Placement.objects.filter(worker__left_at=None).select_related(
         "served_model"
@@ -94,7 +102,7 @@ def load_snapshot() -> Snapshot:
         placements.setdefault(row.worker_id, {})[row.served_model.name] = (
             _placement_view(row)
         )
-    workers = _load_workers(placements)
+    workers = _load_workers(placements, load_wishes())
     aliases: dict[int, list[str]] = {}
     for alias in ModelAlias.objects.all():
         aliases.setdefault(alias.served_model_id, []).append(alias.name)
@@ -113,14 +121,14 @@ def load_snapshot() -> Snapshot:
 
 
 def _load_workers(
-    placements: Mapping[UUID, dict[str, PlacementView]],
+    placements: Mapping[UUID, dict[str, PlacementView]], wishes: Wishes
 ) -> dict[UUID, WorkerView]:
     """The registered workers whose engine key can be read; one that was written with
     lost FIELD_KEYS is unknown here, and joins again by itself with its key."""
     workers = {}
     for worker in Worker.objects.registered():
         try:
-            view = _worker_view(worker, placements.get(worker.id, {}))
+            view = _worker_view(worker, placements.get(worker.id, {}), wishes)
         except InvalidToken:
             logger.warning("worker %s: FIELD_KEYS do not open its engine key", worker)
             continue
@@ -134,10 +142,14 @@ def _placement_view(row: Placement) -> PlacementView:
         tasks=frozenset(row.tasks),
         modalities=tuple(row.modalities),
         context_length=row.context_length,
+        parent=row.parent,
     )
 
 
-def _worker_view(worker: Worker, placements: dict[str, PlacementView]) -> WorkerView:
+def _worker_view(
+    worker: Worker, placements: dict[str, PlacementView], wishes: Wishes
+) -> WorkerView:
+    bases = [name for name, placement in placements.items() if not placement.parent]
     return WorkerView(
         id=worker.id,
         address=worker.address,
@@ -156,6 +168,7 @@ def _worker_view(worker: Worker, placements: dict[str, PlacementView]) -> Worker
         extra_body=worker.extra_body,
         extra_headers=worker.extra_headers,
         placements=placements,
+        adapters=wished_of(bases, wishes) if worker.takes_adapters else None,
         start_id=worker.start_id,
         state=worker.state,
         last_heartbeat_at=worker.last_heartbeat_at,
@@ -194,4 +207,5 @@ def _model_view(
         workers=tuple(workers),
         tasks=frozenset().union(*(placement.tasks for placement in placements)),
         context_length=max((p.context_length for p in placements), default=0),
+        parent=max((placement.parent for placement in placements), default=""),
     )

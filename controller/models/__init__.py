@@ -1,6 +1,7 @@
 """What the controller persists: identity, the fleet, the ledger, and the revision."""
 
 from controller.models.fleet import (
+    Adapter,
     JoinToken,
     ModelAlias,
     Placement,
@@ -13,6 +14,7 @@ from controller.models.ledger import LedgerEntry
 from controller.models.revision import ProcessHeard, Revision
 
 __all__ = [
+    "Adapter",
     "ApiKey",
     "Invitation",
     "JoinToken",

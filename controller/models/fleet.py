@@ -64,6 +64,21 @@ class ModelAlias(models.Model):
         return f"{self.name} → {self.served_model}"
 
 
+class Adapter(ServedModel):
+    """A LoRA adapter: a served model of its own, on top of its parent's weights.
+
+    Workers that serve the parent and take adapters load it while it is enabled, and
+    unload it when it is not or the row is gone.
+    """
+
+    parent = models.ForeignKey(ServedModel, models.CASCADE, related_name="adapters")
+    # Only an operator writes it: a path from anybody else would be read by a worker.
+    source = models.CharField(max_length=500)
+
+    class Meta:
+        verbose_name = "adapter"
+
+
 class JoinTokenQuerySet(models.QuerySet["JoinToken"]):
     def usable(self) -> Self:
         """Tokens that a worker could join with now."""
@@ -176,6 +191,7 @@ class Worker(models.Model):
     is_keyless = models.BooleanField("keyless", default=False)
     is_exclusive = models.BooleanField("exclusive", default=False)
     can_continue = models.BooleanField(default=False)
+    takes_adapters = models.BooleanField(default=False, db_default=False)
     max_concurrency = models.PositiveIntegerField()
     kv_cache_tokens = models.PositiveBigIntegerField(null=True)
     labels = models.JSONField(default=dict, blank=True)
@@ -204,6 +220,12 @@ class Worker(models.Model):
     generation_tokens_total = models.PositiveBigIntegerField(null=True, editable=False)
     loading_progress = models.FloatField(null=True, editable=False)
     num_restarts = models.PositiveIntegerField(default=0, editable=False)
+    # By the adapter's name: {"state": ..., "reason": ...}, as last heard.
+    adapter_states = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        editable=False,
+    )
 
     joined_at = models.DateTimeField(default=now, editable=False)
     last_heartbeat_at = models.DateTimeField(default=now, editable=False)

@@ -10,6 +10,7 @@ from django.utils.timezone import now
 
 from controller.models import LedgerEntry, ProcessHeard
 from tests.factories import (
+    make_adapter,
     make_invitation,
     make_join_token,
     make_key,
@@ -145,6 +146,9 @@ def test_every_list_and_form_opens(console, model):
 MAKERS = {
     "worker": lambda n: make_worker(f"model-{n % 3}", "common"),
     "servedmodel": lambda n: make_worker(make_served_model(aliases=[f"alias-{n}"])),
+    "adapter": lambda n: make_adapter(
+        make_worker(f"model-{n % 3}", takes_adapters=True).served_models.get()
+    ),
     "jointoken": lambda n: make_join_token(created_by=make_user()),
     "apikey": lambda n: make_key(team=make_team()),
     "invitation": lambda n: make_invitation(invited_by=make_user()),

@@ -20,7 +20,12 @@ from controller.fleet.live import Fleet, Slot
 from controller.fleet.snapshot import WorkerView, load_snapshot
 from controller.fleet.wishes import Wish
 from controller.models import Worker
-from tests.factories import make_placement, make_served_model, make_worker
+from tests.factories import (
+    make_adapter,
+    make_placement,
+    make_served_model,
+    make_worker,
+)
 from workers.protocol import Heartbeat, Task, WorkerState
 
 MODEL = "llama"
@@ -389,7 +394,7 @@ def test_a_snapshot_knows_a_model_by_all_its_names(db, django_assert_num_queries
     make_worker(model, left_at=now())
     make_served_model("hidden", is_enabled=False)
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         snapshot = load_snapshot()
 
     assert set(snapshot.models) == {MODEL, "gpt-4", "small"}
@@ -400,9 +405,11 @@ def test_a_snapshot_knows_a_model_by_all_its_names(db, django_assert_num_queries
 def test_a_snapshot_costs_the_same_for_a_large_fleet(db, django_assert_num_queries):
     models = [make_served_model(aliases=[f"alias-{n}"]) for n in range(5)]
     for _ in range(5):
-        make_worker(*models)
+        make_worker(*models, takes_adapters=True)
+    for model in models:
+        make_adapter(model)
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         load_snapshot()
 
 

@@ -3,9 +3,11 @@
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
-from workers import key_rotation
+from workers import adapters, key_rotation
+from workers.adapter_sources import AdapterSources
 from workers.agent import run_worker
 from workers.config import WorkerConfig, add_worker_arguments
 from workers.engine_process import EngineCommand
@@ -14,21 +16,37 @@ from workers.supervisor import Engine
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
 
 
-def fake_engine(config: WorkerConfig, host: str, port: int, _folder: Path) -> Engine:
+def fake_engine(
+    config: WorkerConfig,
+    host: str,
+    port: int,
+    _folder: Path,
+    flags: argparse.Namespace,
+) -> Engine:
     arguments = [sys.executable, str(FAKE_ENGINE), host, str(port), *config.names]
-    environment = {}
+    environment = {"LORA_MODULES": flags.lora_modules}
+    if flags.enable_lora:
+        environment["RUNTIME_LORA"] = "1"
     if config.certificate is not None:
         certfile, keyfile = config.certificate.certfile, config.certificate.keyfile
-        environment = {"CERTFILE": str(certfile), "KEYFILE": str(keyfile)}
+        environment |= {"CERTFILE": str(certfile), "KEYFILE": str(keyfile)}
     return Engine(
         name="fake",
         command=EngineCommand(arguments=arguments, environment=environment),
         max_concurrency=4,
+        adapter_sources=AdapterSources(root=flags.adapter_root)
+        if flags.enable_lora
+        else None,
     )
 
 
 if __name__ == "__main__":
+    adapters.NOTICE_SECONDS = 0.5
     key_rotation.OVERLAP_SECONDS = float(os.environ.get("OVERLAP_SECONDS", "60"))
     parser = argparse.ArgumentParser()
     add_worker_arguments(parser)
-    raise SystemExit(run_worker(parser.parse_args(), fake_engine))
+    parser.add_argument("--enable-lora", action="store_true")
+    parser.add_argument("--lora-modules", default="")
+    parser.add_argument("--adapter-root", type=Path)
+    flags = parser.parse_args()
+    raise SystemExit(run_worker(flags, partial(fake_engine, flags=flags)))

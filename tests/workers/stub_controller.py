@@ -33,6 +33,9 @@ class StubController:
     heartbeats: list[Heartbeat] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     wishes: HeartbeatAnswer = field(default_factory=HeartbeatAnswer)
+    taken_names: set[str] = field(default_factory=set)
+    """Of models; a join that offers one is refused."""
+    on_join: Callable[[], None] = lambda: None
     port: int = 0
     tls: ssl.SSLContext | None = None
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -67,12 +70,16 @@ class StubController:
         joining = msgspec.json.decode(await request.read(), type=JoinRequest)
         bearer = request.headers["Authorization"].removeprefix("Bearer ")
         self.joins.append((bearer, joining))
+        await asyncio.to_thread(self.on_join)
         await self._tell()
         known = joining.worker_id is not None
         if known and self.credentials.get(str(joining.worker_id)) != bearer:
             return refusal(401, RefusalCode.WORKER_UNKNOWN, "Unknown worker")
         if not known and bearer not in self.tokens:
             return refusal(401, RefusalCode.TOKEN_INVALID, "Unknown join token")
+        if taken := self.taken_names & {offer.name for offer in joining.models}:
+            message = f"{', '.join(taken)} is taken"
+            return refusal(409, RefusalCode.MODEL_NAME_TAKEN, message)
         worker_id = joining.worker_id or f"w{len(self.joins)}"
         new = None if known else f"credential-of-{worker_id}"
         if new:

@@ -35,7 +35,7 @@ def flags_in_table(number: int) -> set[str]:
 
 @pytest.mark.parametrize(
     ("table", "modules"),
-    [(1, (*OWN_ENGINE, "api_worker")), (2, OWN_ENGINE), (3, ("api_worker",))],
+    [(1, (*OWN_ENGINE, "api_worker")), (2, OWN_ENGINE), (4, ("api_worker",))],
 )
 def test_every_flag_of_a_table_is_one(table: int, modules: tuple[str, ...]) -> None:
     flags = flags_in_table(table)

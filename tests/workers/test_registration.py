@@ -74,3 +74,30 @@ async def test_a_missing_token_is_asked_for_each_minute_and_no_oftener(
 
     asked = [r for r in caplog.records if "Waiting for a join token" in r.message]
     assert 2 <= len(asked) <= 3
+
+
+async def test_whoever_waits_for_a_join_hears_of_it_if_another_is_wished_too(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "token").write_text("good")
+    controller = StubController()
+    async with controller.running(), aiohttp.ClientSession() as session:
+        registered = Registration(
+            JoinTokenSource(tmp_path / "token"),
+            controller.url,
+            ControllerClient(session, controller.url),
+            Served(),
+            describe,
+            open_state_dir(tmp_path / "state"),
+            on_stop=lambda: None,
+        )
+        running = asyncio.create_task(registered.run())
+        await controller.until(lambda: bool(controller.heartbeats))
+
+        waiting = [registered.join_again(), registered.join_again()]
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(event.wait() for event in waiting))
+
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert len(controller.joins) == 2

@@ -37,6 +37,7 @@ def engine(
     environment: dict[str, str] | None = None,
     gpus: str | None = None,
     num_gpus: int | None = None,
+    adapter_root: Path | None = None,
     **settings: Any,
 ) -> Engine:
     config = WorkerConfig(
@@ -53,6 +54,7 @@ def engine(
         environment=environment or {},
         gpus=gpus,
         num_gpus=num_gpus,
+        adapter_root=adapter_root,
     )
 
 
@@ -227,3 +229,40 @@ def vllm_worker(*flags: str) -> str:
     command = [sys.executable, "-m", "workers.vllm_worker", *flags]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.check_output(command, text=True, env=environment, timeout=20)
+
+
+RUNTIME_LORA = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
+
+
+@pytest.mark.parametrize(
+    ("flags", "given", "takes"),
+    [
+        (["--enable-lora"], None, True),
+        (["--enable_lora"], None, True),
+        ([], None, False),
+        (["--enable-lora"], "0", False),
+        (["--config", "lora.yaml"], "True", True),
+    ],
+)
+def test_adapters_are_taken_with_lora_unless_vllms_own_variable_forbids(
+    tmp_path: Path, flags: list[str], given: str | None, takes: bool
+) -> None:
+    environment = {RUNTIME_LORA: given} if given else {}
+
+    made = engine(tmp_path, *flags, environment=environment)
+
+    is_set = made.command.environment.get(RUNTIME_LORA) == "True"
+    assert (made.adapter_sources is not None) == takes
+    assert is_set == (takes and not given)  # what was given is handed on as it is
+
+
+def test_an_adapters_root_is_a_folder_and_needs_lora(tmp_path: Path) -> None:
+    lora = "--enable-lora"
+    made = engine(tmp_path, lora, adapter_root=tmp_path)
+
+    assert made.adapter_sources is not None
+    assert made.adapter_sources.root == tmp_path
+    with pytest.raises(BadSetting, match="needs --enable-lora"):
+        engine(tmp_path, adapter_root=tmp_path)
+    with pytest.raises(BadSetting, match="is no folder"):
+        engine(tmp_path, lora, adapter_root=tmp_path / "missing")
