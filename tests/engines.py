@@ -92,13 +92,16 @@ def start_model_worker(
     controller: str | None = None,
     join_token: str | None = None,
     name: str = MODEL_NAME,
+    model: Path | None = None,
+    module: str = "workers.model_worker",
     flags: Sequence[str] = (),
 ) -> Iterator[RunningWorker]:
     """Yield a ready transformers worker, whose files go to `folder`.
 
-    With a `controller` it is ready once it has joined; else once it answers.
+    With a `controller` it is ready once it has joined; else once it answers. `model` is
+    the folder of another model than the small chat model.
     """
-    command = ["workers.model_worker", "--model-path", str(smollm2()), *flags]
+    command = [module, "--model-path", str(model or smollm2()), *flags]
     with _started(command, folder, controller, join_token, name) as worker:
         yield worker
 
