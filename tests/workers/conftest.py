@@ -13,6 +13,8 @@ from tests import engines
 from tests.workers.agents import FAKE_WORKER, ROOT, StartWorker, Worker
 from tests.workers.stub_controller import StubController
 
+PARSE_TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "hermes")
+
 
 @pytest.fixture(scope="session")
 def model_worker(
@@ -32,7 +34,8 @@ def vllm_worker(
     if not engines.has_vllm() and not os.environ.get("CI"):
         pytest.skip("needs vLLM in .venv-vllm; `ENGINE=vllm make run` puts it there")
     folder = tmp_path_factory.mktemp("vllm-worker")
-    with engines.start_vllm_worker(folder) as worker:
+    flags = ("--max-model-len", "2048", *PARSE_TOOLS)
+    with engines.start_vllm_worker(folder, flags=flags) as worker:
         yield worker
 
 
