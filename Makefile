@@ -32,7 +32,7 @@ format: environment-test ## Put the code into its shape.
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: environment-test ## Measure the gateway (ARGS).
+bench: environment-test ## Measure gateway and engines (ARGS).
 	@.venv/bin/python -m tests.bench $(ARGS)
 
 soak: environment-test ## Run it under load and failures (MINUTES, ARGS).

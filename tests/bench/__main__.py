@@ -1,8 +1,8 @@
-"""`python -m tests.bench`: measure the product and write the figures down.
+"""`python -m tests.bench`: measure gateway and engines and write the figures down.
 
-A full run takes about five minutes and rewrites the measured part of
-`docs/performance.md`; with any option the figures are only printed. `--quick` takes
-under a minute and is noisy.
+A full run takes about ten minutes and rewrites the measured parts of
+`docs/performance.md`; `--only gateway` or `--only engines` its own part. With any other
+option the figures are only printed. `--quick` is noisy.
 """
 
 import argparse
@@ -13,16 +13,48 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.bench.report import error_lines, report, write_measured
+from tests.bench.engines import Rate, engine_rates
+from tests.bench.report import engines_report, error_lines, report, write_measured
 from tests.bench.rounds import SHAPES, Bench, Finding
 from tests.bench.weight import on_core, usage_of
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, running_product, set_up
 
+GATEWAY, ENGINES = "gateway", "engines"
+
 
 def main() -> int:
     """Return 0 if every request of every round was answered as it should."""
     arguments = _parse_arguments()
+    command = " ".join(["python -m tests.bench", *sys.argv[1:]])
+    # What part of a measurement says is not to stand for all of it.
+    is_full = not arguments.quick and arguments.server == "uvicorn"
+    status = 0
+    if ENGINES in arguments.only:
+        text = _measure_engines(arguments, command)
+        _show(text, ENGINES if is_full else None)
+    if shapes := tuple(shape for shape in arguments.only if shape in SHAPES):
+        text, status = _measure_gateway(arguments, shapes, command)
+        _show(text, GATEWAY if is_full and shapes == SHAPES else None)
+    return status
+
+
+def _measure_engines(arguments: argparse.Namespace, command: str) -> str:
+    rates: list[Rate] = []
+    for found in engine_rates(num_rounds=1 if arguments.quick else 3):
+        rates.append(found)
+        print(
+            f"{found.dtype}, {found.num_clients} at once: "
+            f"{found.tokens_per_second:.1f} tokens/s",
+            file=sys.stderr,
+        )
+    return engines_report(rates, command)
+
+
+def _measure_gateway(
+    arguments: argparse.Namespace, shapes: tuple[str, ...], command: str
+) -> tuple[str, int]:
+    """Return the report, and 1 if a request failed."""
     # The product has one core for itself; all the rest shares another, ourselves too.
     cores = sorted(os.sched_getaffinity(0))
     product_core, load_core = cores[0], cores[-1]
@@ -42,16 +74,19 @@ def main() -> int:
             num_rounds=1 if arguments.quick else 3,
         )
         findings: list[Finding] = []
-        for finding in bench.findings(arguments.only):
+        for finding in bench.findings(shapes):
             findings.append(finding)
             _show_progress(finding)
         peak_rss_bytes = usage_of(product.process.pid).peak_rss_bytes
-    command = " ".join(["python -m tests.bench", *sys.argv[1:]])
     text = report(findings, peak_rss_bytes, command)
+    return text, 1 if error_lines(findings) else 0
+
+
+def _show(text: str, block: str | None) -> None:
+    """Print the report, and keep it if it is of a whole block."""
     print(text)
-    if len(sys.argv) == 1:
-        write_measured(text)
-    return 1 if error_lines(findings) else 0
+    if block is not None:
+        write_measured(text, block)
 
 
 @contextmanager
@@ -72,21 +107,22 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--server", choices=("uvicorn", "daphne"), default="uvicorn")
     parser.add_argument(
         "--only",
-        type=_shapes,
-        default=SHAPES,
-        metavar="SHAPE,...",
-        help=f"of {','.join(SHAPES)}",
+        type=_parts,
+        default=(*SHAPES, ENGINES),
+        metavar="PART,...",
+        help=f"{GATEWAY} (all of {', '.join(SHAPES)}), one of these, or {ENGINES}",
     )
     return parser.parse_args()
 
 
-def _shapes(text: str) -> tuple[str, ...]:
-    unknown = set(text.split(",")) - set(SHAPES)
-    if unknown:
+def _parts(text: str) -> tuple[str, ...]:
+    parts = (*SHAPES, ENGINES)
+    wished = text.replace(GATEWAY, ",".join(SHAPES)).split(",")
+    if unknown := set(wished) - set(parts):
         raise argparse.ArgumentTypeError(
-            f"{', '.join(sorted(unknown))}: the shapes are {', '.join(SHAPES)}"
+            f"{', '.join(sorted(unknown))}: there are {', '.join((GATEWAY, *parts))}"
         )
-    return tuple(text.split(","))
+    return tuple(part for part in parts if part in wished)
 
 
 def _show_progress(finding: Finding) -> None:

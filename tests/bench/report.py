@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.bench.engines import AIM_RATIO, DTYPES, LEVELS, Rate, ratio
 from tests.bench.rounds import Finding
 from tests.product import ROOT
 
 DOCUMENT = ROOT / "docs" / "performance.md"
-BEGIN = "<!-- measured: begin -->"
-END = "<!-- measured: end -->"
 
 # What one core is to do, with key check and ledger on.
 AIM_CPU_US = {"json": 400.0, "burst": 500.0}
@@ -26,14 +25,14 @@ def report(findings: Sequence[Finding], peak_rss_bytes: int, command: str) -> st
     paced = [finding for finding in findings if finding.shape == "paced"]
     parts = [f"{machine_line()}  \nCommand: `{command}`"]
     if closed:
-        parts.append(_table(_CLOSED_COLUMNS, map(_closed_row, closed)))
+        parts.append(table(_CLOSED_COLUMNS, map(_closed_row, closed)))
     if paced:
-        parts.append(_table(_PACED_COLUMNS, map(_paced_row, paced)))
+        parts.append(table(_PACED_COLUMNS, map(_paced_row, paced)))
     parts.append(
         f"Peak memory of the product over the whole run: {peak_rss_bytes / 2**20:.0f} "
         "MiB (sum of its processes' `VmHWM`)."
     )
-    parts.append(_table(("aim", "measured", "met"), map(_aim_row, findings)))
+    parts.append(table(("aim", "measured", "met"), map(_aim_row, findings)))
     errors = error_lines(findings)
     parts.append("\n".join(errors) if errors else "No request failed.")
     return "\n\n".join(parts) + "\n"
@@ -53,16 +52,48 @@ def error_lines(findings: Iterable[Finding]) -> list[str]:
     ]
 
 
-def write_measured(text: str, document: Path = DOCUMENT) -> None:
-    """Replace what stands between the markers of `document`.
+def engines_report(rates: Sequence[Rate], command: str) -> str:
+    """Return the section of what real engines make: a row for each precision."""
+    columns = (
+        "precision",
+        *(f"tokens/s, {level} at once" for level in LEVELS),
+        *(f"per CPU second, {level} at once" for level in LEVELS),
+        f"{LEVELS[-1]} to {LEVELS[0]}",
+        f"aim: {AIM_RATIO}",
+    )
+    rows = [_rates_row([each for each in rates if each.dtype == of]) for of in DTYPES]
+    head = f"{machine_line()}  \nCommand: `{command}`"
+    load = f"Load of the machine at the end: {os.getloadavg()[0]:.1f}."
+    return f"{head}\n\n{table(columns, rows)}\n\n{load}\n"
+
+
+def _rates_row(rates: Sequence[Rate]) -> tuple[str, ...]:
+    dtype, gained = rates[0].dtype, ratio(rates, rates[0].dtype)
+    return (
+        dtype,
+        *(f"{each.tokens_per_second:.1f}" for each in rates),
+        *(f"{each.tokens_per_cpu_second:.1f}" for each in rates),
+        f"{gained:.1f}",
+        _yes(gained >= AIM_RATIO),
+    )
+
+
+def write_measured(text: str, block: str, document: Path = DOCUMENT) -> None:
+    """Replace what stands between the markers of that block in `document`.
 
     Raises ValueError if a marker is missing.
     """
-    before, begin, rest = document.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    opening, closing = markers(block)
+    before, begin, rest = document.read_text().partition(opening)
+    _, end, after = rest.partition(closing)
     if not begin or not end:
-        raise ValueError(f"{document} has no {BEGIN} ... {END} to write between.")
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+        raise ValueError(f"{document} has no {opening} ... {closing} to write between.")
+    document.write_text(f"{before}{opening}\n\n{text}\n{closing}{after}")
+
+
+def markers(block: str) -> tuple[str, str]:
+    """Return the lines around a block that the benchmark writes by itself."""
+    return f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
 
 
 def machine_line() -> str:
@@ -159,7 +190,8 @@ def _aim_row(finding: Finding) -> tuple[str, ...]:
     )
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

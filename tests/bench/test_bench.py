@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from tests.bench.engines import Rate, ratio
 from tests.bench.load import Load, LoadPlan, LoadResult, percentile
-from tests.bench.report import BEGIN, END, write_measured
+from tests.bench.report import markers, write_measured
 from tests.mock_engine import MockEngine, running_mock_engine
 
 
@@ -66,20 +67,37 @@ def test_percentiles_are_values_that_were_seen():
     assert percentile([], 50) == 0
 
 
+def test_the_ratio_is_of_all_together_and_of_one_precision():
+    def rate(dtype: str, num_clients: int, seconds: float) -> Rate:
+        return Rate(
+            dtype=dtype,
+            num_clients=num_clients,
+            num_tokens=10 * num_clients,
+            seconds=seconds,
+            cpu_seconds=seconds,
+        )
+
+    rates = [rate("float32", 1, 1), rate("float32", 16, 4), rate("bfloat16", 16, 99)]
+
+    assert ratio(rates, "float32") == 4.0
+
+
 def test_only_what_stands_between_the_markers_is_rewritten(tmp_path):
     document = tmp_path / "performance.md"
-    document.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n")
+    begin, end = markers("gateway")
+    other = "\n".join(markers("engines"))
+    document.write_text(f"{other}\n{begin}\nold\n{end}\nbelow\n")
 
-    write_measured("new\n", document)
+    write_measured("new\n", "gateway", document)
 
-    assert document.read_text() == f"above\n{BEGIN}\n\nnew\n\n{END}\nbelow\n"
+    assert document.read_text() == f"{other}\n{begin}\n\nnew\n\n{end}\nbelow\n"
 
 
 def test_a_document_without_markers_is_left_alone(tmp_path):
     document = tmp_path / "performance.md"
     document.write_text("no markers\n")
 
-    with pytest.raises(ValueError, match="measured: begin"):
-        write_measured("new\n", document)
+    with pytest.raises(ValueError, match="gateway: begin"):
+        write_measured("new\n", "gateway", document)
 
     assert document.read_text() == "no markers\n"
