@@ -6,6 +6,7 @@ One product, a transformers worker and a vLLM worker that joined it by themselve
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,51 @@ def test_a_person_asks_and_an_operator_looks(line, tmp_path):
         page.screenshot(path=shots / "admin.png")
 
 
+def test_two_workers_of_one_model_share_its_load(line, tmp_path):
+    name = MODELS["vllm"]
+    first = worker_of(line, name)["address"]
+    with engines.start_vllm_worker(
+        tmp_path,
+        controller=line.product.url,
+        join_token=line.product.credentials.join_token,
+        name=name,
+    ) as second:
+        wait_until(lambda: live_addresses(line, name) == {first, second.url}, "both")
+        assert served_by(line, ask_at_once(line, name, 8)) == {first, second.url}
+
+
+def ask_at_once(line: Line, model: str, num_clients: int) -> list[str]:
+    """Return the ids of as many answers, asked for at the same time."""
+
+    def ask(_number: int) -> str:
+        answer = line.client().chat.completions.with_raw_response.create(
+            model=model, messages=QUESTION, max_tokens=24
+        )
+        return answer.headers["x-request-id"]
+
+    with ThreadPoolExecutor(num_clients) as pool:
+        return list(pool.map(ask, range(num_clients)))
+
+
+def served_by(line: Line, request_ids: list[str]) -> set[str]:
+    """Return the addresses of the workers that answered those requests."""
+    rows = [line.product.ledger_row(request_id=each) for each in request_ids]
+    chosen = {row["worker_id"] for row in rows}
+    workers = line.product.query("SELECT id, address FROM controller_worker")
+    return {row["address"] for row in workers if row["id"] in chosen}
+
+
+def rows_of(line: Line, model: str) -> list[dict[str, Any]]:
+    response = line.product.call(
+        "GET", "/controller/workers/", line.product.credentials.api_key
+    )
+    return [row for row in response.json["data"] if model in row["models"]]
+
+
+def live_addresses(line: Line, model: str) -> set[str]:
+    return {row["address"] for row in rows_of(line, model) if row["is_live"]}
+
+
 def test_workers_come_back_when_the_controller_was_away(line):
     """Serving goes on at once; the workers are heard again without joining anew."""
     joined_before = {name: worker_of(line, name)["id"] for name in MODELS.values()}
@@ -186,10 +232,7 @@ def test_workers_come_back_when_the_controller_was_away(line):
 
 
 def worker_of(line: Line, model: str) -> dict[str, Any]:
-    response = line.product.call(
-        "GET", "/controller/workers/", line.product.credentials.api_key
-    )
-    found = [row for row in response.json["data"] if model in row["models"]]
+    found = [row for row in rows_of(line, model) if row["is_live"]]
     assert len(found) == 1, found
     return found[0]
 

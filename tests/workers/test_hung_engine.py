@@ -1,8 +1,8 @@
-"""A real engine that stands still under load, as over a stuck driver or disk."""
+"""A real engine that stands still or dies under load, and an agent that does."""
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from tests import engines
-from tests.product import wait_until
+from tests.product import listed_models, quick_product, wait_until, wait_until_listed
+from tests.workers.agents import is_listening
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
@@ -55,3 +56,46 @@ def test_a_real_engine_that_is_stopped_is_started_again(tmp_path: Path) -> None:
         says("The engine is ready after", times=2)
         with completion(worker, max_tokens=1) as answer:
             assert answer.status == 200
+
+
+def test_a_real_engine_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    with engines.start_model_worker(tmp_path) as worker:
+        (engine,) = psutil.Process(worker.process.pid).children()
+        with completion(worker, max_tokens=1000) as answer:
+            assert answer.readline().startswith(b"data: ")
+
+            engine.kill()
+
+            with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+                answer.read()
+        wait_until(
+            lambda: worker.log.read_text().count("The engine is ready after") == 2,
+            "the engine's second start",
+            120,
+        )
+        assert "was ended by SIGKILL" in worker.log.read_text()
+        with completion(worker, max_tokens=1) as answer:
+            assert answer.status == 200
+
+
+def test_a_killed_agent_takes_a_real_engine_along_and_its_row_expires(
+    tmp_path: Path, new_var_dir: Callable[[], Path]
+) -> None:
+    with (
+        quick_product(new_var_dir()) as product,
+        engines.start_model_worker(
+            tmp_path,
+            controller=product.url,
+            join_token=product.credentials.join_token,
+        ) as worker,
+    ):
+        wait_until_listed(product, worker.name)
+        asked = {"model": worker.name, "max_tokens": 1000, "ignore_eos": True}
+        with product.chat_stream("Tell me a story.", **asked) as stream:
+            assert stream.readline().startswith(b"data: ")
+
+            worker.kill()
+
+            assert b'"error"' in stream.read()
+        wait_until(lambda: not is_listening(worker.url), "the engine's end")
+        wait_until(lambda: listed_models(product) == [], "the row's expiry", 40)
