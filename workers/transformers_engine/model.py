@@ -16,6 +16,7 @@ from transformers import (
 
 from workers import cpu
 from workers.errors import BadSetting
+from workers.transformers_engine.attention import use_grouped_attention
 from workers.transformers_engine.context_length import context_length
 from workers.transformers_engine.quantization import quantization_config
 from workers.transformers_engine.sampling import NEUTRAL, SamplingParameters
@@ -98,6 +99,8 @@ def load_model(
     if source.adapter is not None:
         model = _with_adapter(model, source, may_merge=settings.num_bits is None)
     model = model.eval()
+    if settings.device == "cpu":
+        use_grouped_attention(model)
     logger.info("Loaded %s on %s as %s.", source.folder, model.device, model.dtype)
     tokenizer = AutoTokenizer.from_pretrained(source.folder, **source.files)
     free = int(_free_memory(settings.device) * share)
