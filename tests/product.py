@@ -201,8 +201,15 @@ class Product:
 class JoinedWorker:
     """A mock engine's place in the fleet, and the heartbeats that keep it there."""
 
-    def __init__(self, product: Product, engine: MockEngine, **offer: Any) -> None:
+    def __init__(
+        self,
+        product: Product,
+        engine: MockEngine,
+        max_concurrency: int = 1024,
+        **offer: Any,
+    ) -> None:
         self._product = product
+        self._capacity = Capacity(max_concurrency=max_concurrency)
         self._models = list(engine.config.models)
         self._offer = offer
         self._start_id = uuid.uuid4().hex
@@ -223,7 +230,7 @@ class JoinedWorker:
                 ModelOffer(name=name, context_length=context_length, **self._offer)
                 for name in self._models
             ],
-            capacity=Capacity(max_concurrency=1024),
+            capacity=self._capacity,
             engine_key=engine.config.key,
         )
         token = self._product.credentials.join_token
@@ -336,7 +343,8 @@ def joined(
 ) -> Iterator[JoinedWorker]:
     """Keep the mock engine registered with the product, heartbeats included.
 
-    `offer` says more of each of its models: `tasks`, `aliases`.
+    `max_concurrency` is its capacity, and the rest of `offer` says more of each of its
+    models: `tasks`, `aliases`.
     """
     worker = JoinedWorker(product, engine, **offer)
     try:

@@ -2,11 +2,14 @@
 
 import http.client
 import json
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import openai
 import pytest
 
 from tests.mock_engine import MockEngine, running_mock_engine
+from tests.mock_engine.places import Places
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +166,30 @@ def test_a_redirecting_engine_redirects_every_path():
 
         assert response.status == 302
         assert response.headers["Location"] == "/elsewhere"
+
+
+def test_more_requests_than_places_wait_inside_and_begin_in_order():
+    places, began = Places(1), []
+    for name in "abcd":
+        places.take(name, partial(began.append, name))
+
+    places.free("b")  # it leaves while it waits
+    places.free("a")
+    places.free("c")
+
+    assert began == ["a", "c", "d"]
+
+
+def test_an_engine_with_one_place_answers_one_after_another():
+    with (
+        running_mock_engine(concurrency=1) as engine,
+        client_of(engine) as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        answers = [
+            threads.submit(ask, client, "[[first_ms=50 tokens=1]]") for _ in range(4)
+        ]
+        assert [each.result().choices[0].message.content for each in answers]
+        starts = sorted(each.ended_at for each in engine.requests())
+
+    assert starts[-1] - starts[0] >= 0.15

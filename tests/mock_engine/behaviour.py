@@ -48,6 +48,9 @@ class MockEngineConfig(Behaviour, frozen=True, kw_only=True):
     models: tuple[str, ...] = ("mock-1",)
     context_length: int = 4096
     """Prompt and completion together, one word counting as one token."""
+    concurrency: int = 0
+    """So many answers are given at once, and others wait inside, in the order in which
+    they came, as for a place in an engine's batch. 0: all are given at once."""
     open_paths: tuple[str, ...] = ()
     """Paths answered without the key, as an unguarded engine would."""
     headers: tuple[str, ...] = ()

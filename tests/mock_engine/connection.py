@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from functools import partial
 from typing import cast
 
 import httptools
@@ -55,8 +56,9 @@ class Connection(asyncio.Protocol):
         if self.timer is not None:
             self.timer.cancel()
         if self.record is not None:
-            self.server.journal.cancel(self.record)
-            self.record = None
+            record, self.record = self.record, None
+            self.server.journal.cancel(record)
+            self.server.places.free(record)
 
     def pause_writing(self) -> None:
         self.is_paused = True
@@ -91,7 +93,11 @@ class Connection(asyncio.Protocol):
         self.server.journal.add(record)
         self.record = record
         try:
-            self._begin(self.server.reply(record))
+            reply = self.server.reply(record)
+            if record.is_counted:
+                self.server.places.take(record, partial(self._begin, reply))
+            else:
+                self._begin(reply)
         except RefusedError as refused:
             self._begin(self.server.refusal(refused))
 
@@ -140,6 +146,7 @@ class Connection(asyncio.Protocol):
         record, self.record = self.record, None
         assert record is not None
         self.server.journal.end(record)
+        self.server.places.free(record)
         if self.reply.ending == "cut" or not self.keep_alive:
             # Closing flushes what was written: the tokens arrive, then the end.
             self.transport.close()

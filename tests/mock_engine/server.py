@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from tests.mock_engine import answers, pooling
 from tests.mock_engine.behaviour import Behaviour, MockEngineConfig
+from tests.mock_engine.places import Places
 from tests.mock_engine.records import Journal, Record
 from workers.protocol import INFERENCE_PATHS
 
@@ -89,6 +90,7 @@ class MockEngineServer:
     def __init__(self, config: MockEngineConfig) -> None:
         self.config = config
         self.journal = Journal(config.keep_requests)
+        self.places = Places(config.concurrency)
         self.vocabulary = pooling.Vocabulary()
         self.authorization = f"Bearer {config.key}".encode()
         self.open_paths = frozenset(
