@@ -280,6 +280,21 @@ PROBE_AFTER = env.seconds("PROBE_AFTER", default=10)
 # A worker that came back reaches its full share of the requests in this time.
 SLOW_START = env.seconds("SLOW_START", default=20)
 
+# -- The waiting line, one per model in each web process -------------------------------
+# So many requests more than its capacity are sent to a worker, for its engine to have
+# the next one at hand when a place frees.
+QUEUE_OVERCOMMIT = env.integer("QUEUE_OVERCOMMIT", default=0)
+# Requests, and bytes of their bodies, that wait at most: in all, and of one caller.
+QUEUE_LENGTH = env.integer("QUEUE_LENGTH", default=1000)
+QUEUE_CALLER_LENGTH = env.integer("QUEUE_CALLER_LENGTH", default=250, minimum=1)
+QUEUE_BYTES = env.integer("QUEUE_BYTES", default=128 * 2**20, minimum=1)
+QUEUE_CALLER_BYTES = env.integer("QUEUE_CALLER_BYTES", default=32 * 2**20, minimum=1)
+# How long one request waits at most; a client may ask for less.
+QUEUE_DEADLINE = env.seconds("QUEUE_DEADLINE", default=60)
+# A stream that waits is told its place after so long, and again as often.
+QUEUE_NOTICE_AFTER = env.seconds("QUEUE_NOTICE_AFTER", default=1)
+QUEUE_NOTICE_INTERVAL = env.seconds("QUEUE_NOTICE_INTERVAL", default=2)
+
 # -- The relay ------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", default=32 * 2**20, minimum=1)
 # An engine's whole answer to a call that does not stream, held in memory once.

@@ -97,6 +97,32 @@ class NoWorkerAvailable(SwitchyardError):
     code = "no_worker_available"
 
 
+class WorkersFull(NoWorkerAvailable):
+    """Live workers do this, and none of them has room: a reason to wait in line."""
+
+
+class QueueShareFull(SwitchyardError):
+    """Of this caller enough is waiting already."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_share_full"
+
+
+class QueueFull(SwitchyardError):
+    """Workers and waiting line are full."""
+
+    status = 503
+    type = "overloaded_error"
+    code = "queue_full"
+
+
+class QueueTimedOut(QueueFull):
+    """Its turn did not come, or would not come, within the time it may wait."""
+
+    code = "queue_timeout"
+
+
 class ShuttingDown(SwitchyardError):
     status = 503
     type = "overloaded_error"

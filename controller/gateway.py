@@ -21,6 +21,7 @@ from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_hea
 from controller.fleet.live import Fleet
 from controller.fleet.probing import Prober
 from controller.fleet.snapshot import ModelView, load_snapshot
+from controller.fleet.turns import Turns
 from controller.identity.caller import Caller
 from controller.identity.keyring import KeyRing, write_last_used
 from controller.ledger.queue import LedgerQueue, write_batch
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_WRITE_INTERVAL = timedelta(seconds=1)
 BREAKER_WRITE_INTERVAL = timedelta(seconds=1)
 KEY_USE_INTERVAL = timedelta(seconds=10)
+TURN_INTERVAL = timedelta(seconds=0.25)
 
 
 class Gateway:
@@ -43,6 +45,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self.fleet = Fleet()
+        self.turns = Turns(self.fleet)
         self.ledger = LedgerQueue(settings.LEDGER_MAX_QUEUED)
         self.client = UpstreamClient()
         self.retries = RetryBudget()
@@ -72,6 +75,7 @@ class Gateway:
     async def open(self, caller: Caller, request: InferenceRequest) -> Exchange:
         """An exchange whose first bytes are there. The caller closes it.
 
+        Those of a stream that must wait for long are comments that tell its place.
         Raises `SwitchyardError` when there will be no answer.
         """
         if self.is_stopping:
@@ -83,6 +87,7 @@ class Gateway:
             request,
             model,
             fleet=self.fleet,
+            turns=self.turns,
             client=self.client,
             retries=self.retries,
             on_close=self._close,
@@ -129,7 +134,9 @@ class Gateway:
         self._concurrent[identity] -= 1
         if self._concurrent[identity] <= 0:
             del self._concurrent[identity]
-        self.ledger.add(exchange.record())
+        finished = exchange.record()
+        exchange.settle_turn(finished)
+        self.ledger.add(finished)
         if not self.exchanges:
             self._idle.set()
 
@@ -146,6 +153,7 @@ class Gateway:
             self._every(BREAKER_WRITE_INTERVAL, self._write_breakers),
             self._every(settings.PROBE_INTERVAL, self._prober.probe_suspects),
             self._every(KEY_USE_INTERVAL, self._write_key_use),
+            self._every(TURN_INTERVAL, self._tick_turns),
         ]
         self.is_ready = True
 
@@ -234,6 +242,9 @@ class Gateway:
         used = self.keys.take_used()
         if used:
             await self._writes.run(write_last_used, used)
+
+    async def _tick_turns(self) -> None:
+        self.turns.tick()
 
     async def _tick_forever(self) -> None:
         while True:

@@ -22,6 +22,12 @@ OVERHEAD = Histogram(
     "What the gateway itself added up to the first byte.",
     buckets=(0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.03, 0.1, 1),
 )
+QUEUED = Histogram(
+    "switchyard_queue_wait_seconds",
+    "In line for a worker, of those that had to wait.",
+    ["model"],
+    buckets=(0.1, 0.3, 1, 3, 10, 30, 60, 120, 300),
+)
 DURATION = Histogram(
     "switchyard_request_duration_seconds",
     "From a request's arrival to its end.",
@@ -33,6 +39,7 @@ DURATION = Histogram(
 _requests = lru_cache(maxsize=4096)(REQUESTS.labels)
 _tokens = lru_cache(maxsize=4096)(TOKENS.labels)
 _ttft = lru_cache(maxsize=1024)(TTFT.labels)
+_queued = lru_cache(maxsize=1024)(QUEUED.labels)
 _duration = lru_cache(maxsize=1024)(DURATION.labels)
 
 
@@ -49,3 +56,5 @@ def observe(batch: Sequence[FinishedRequest]) -> None:
         _duration(model).observe(finished.duration_seconds)
         if finished.ttft_seconds is not None:
             _ttft(model).observe(finished.ttft_seconds)
+        if finished.queued_seconds is not None:
+            _queued(model).observe(finished.queued_seconds)

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from controller.errors import AuthenticationFailed
 from controller.fleet.breaker import BreakerState
 from controller.fleet.live import Fleet
+from controller.fleet.turns import Turns
 from controller.gateway import Gateway, gateway
 from controller.operators import bears_operators_key
 
@@ -77,7 +78,11 @@ class GatewayCollector(Collector):
             running = gateway()
         except RuntimeError:
             return []
-        return [*_process_gauges(running), *_worker_gauges(running.fleet)]
+        return [
+            *_process_gauges(running),
+            *_worker_gauges(running.fleet),
+            *_line_gauges(running.turns),
+        ]
 
 
 def _process_gauges(running: Gateway) -> list[GaugeMetricFamily]:
@@ -139,6 +144,21 @@ def _num_tasks() -> int:
         return len(asyncio.all_tasks())
     except RuntimeError:  # asked outside of a loop, where there are none
         return 0
+
+
+def _line_gauges(turns: Turns) -> list[GaugeMetricFamily]:
+    length = GaugeMetricFamily(
+        "switchyard_queue_length",
+        "Requests in line in this process, as the workers are full.",
+        labels=["model"],
+    )
+    num_bytes = GaugeMetricFamily(
+        "switchyard_queue_bytes", "Bytes of their bodies.", labels=["model"]
+    )
+    for model, line in turns.lines.items():
+        length.add_metric([model], len(line))
+        num_bytes.add_metric([model], line.num_bytes)
+    return [length, num_bytes]
 
 
 REGISTRY.register(GatewayCollector())

@@ -1,12 +1,13 @@
 """The endpoints under `/v1`: parse, authorise, one call, shape the answer."""
 
+import math
 from typing import Any, ClassVar
 
 import msgspec
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from controller.errors import ModelNotFound
+from controller.errors import InvalidRequest, ModelNotFound
 from controller.fleet.snapshot import ModelView
 from controller.gateway import gateway
 from controller.lean import LeanAPIView, LeanRequest, PumpedResponse
@@ -51,6 +52,8 @@ class RelayView(OpenAIView):
                 request_id=request.request_id,
                 client_request_id=client_request_id(request),
                 session=session(request, checked),
+                size=len(raw),
+                queue_seconds=queue_seconds(request),
                 arrived_at=request.arrived_at,
             ),
         )
@@ -126,6 +129,8 @@ async def answer(exchange: Exchange, is_explained: bool = False) -> HttpResponse
     headers = {"X-Switchyard-Overhead-Ms": f"{exchange.overhead_seconds * 1000:.2f}"}
     if is_explained:
         headers["X-Switchyard-Explain"] = exchange.explanation.as_header()
+    if exchange.first_position is not None:
+        headers |= queue_headers(exchange)
     if exchange.request.stream:
         # Proxies in between must not collect the events.
         headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -140,6 +145,43 @@ def wants_explanation(request: LeanRequest) -> bool:
     """Whether to tell why this worker: to operators who ask, with its address."""
     is_asked = request.META.get("HTTP_X_SWITCHYARD_EXPLAIN") == "1"
     return is_asked and ApiKey.Scope.FLEET in request.caller.scopes
+
+
+def queue_headers(exchange: Exchange) -> dict[str, str]:
+    """Of a request that had to wait: where in line it stood at first, and how long it
+    has waited; of a stream that still waits, also how long it must expect to."""
+    waited = (exchange.queued_seconds or 0.0) * 1000
+    headers = {
+        "X-Switchyard-Queue-Position": str(exchange.first_position),
+        "X-Switchyard-Queue-Ms": f"{waited:.0f}",
+    }
+    place = exchange.place
+    if place is not None and place.expected_seconds is not None:
+        headers["X-Switchyard-Queue-Expected-Ms"] = (
+            f"{place.expected_seconds * 1e3:.0f}"
+        )
+    return headers
+
+
+def queue_seconds(request: LeanRequest) -> float | None:
+    """How long the client lets its request wait in line; None if it does not say.
+
+    Raises `InvalidRequest` for what is no number of seconds.
+    """
+    given = request.META.get("HTTP_X_SWITCHYARD_QUEUE_DEADLINE")
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise InvalidRequest(
+            f"The header x-switchyard-queue-deadline is {given[:100]!r}: write how many"
+            " seconds the request may wait in line, such as 10.",
+            param="x-switchyard-queue-deadline",
+        )
+    return seconds
 
 
 def client_request_id(request: LeanRequest) -> str:

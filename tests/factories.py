@@ -94,7 +94,7 @@ def make_worker(*served_models: ServedModel | str, **fields: Any) -> Worker:
         "engine": "mock",
         "engine_version": "1.0",
         "start_id": uuid.uuid4().hex,
-        "max_concurrency": 8,
+        "max_concurrency": 1024,
         "kv_cache_tokens": 65_536,
     }
     worker = Worker(**values | fields)

@@ -66,6 +66,7 @@ class LedgerEntryAdmin(ConsoleAdmin):
         "ttft",
         "duration",
         "overhead",
+        "queued",
         "ending",
         "face",
         "caller",
@@ -138,6 +139,10 @@ class LedgerEntryAdmin(ConsoleAdmin):
         return render_to_string(
             "controller/admin/why_this_worker.html", entry.explanation
         )
+
+    @admin.display(description=_("in line"))
+    def queued(self, entry: LedgerEntry) -> str:
+        return _shown(entry.queued_seconds)
 
     @admin.display(description=_("ending"))
     def ending(self, entry: LedgerEntry) -> str:

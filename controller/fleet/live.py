@@ -6,7 +6,7 @@ is touched from its event loop only.
 
 import logging
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,10 +15,10 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.timezone import now
 
-from controller.errors import InvalidRequest, NoWorkerAvailable
+from controller.errors import InvalidRequest, NoWorkerAvailable, WorkersFull
 from controller.fleet.breaker import Breaker, BreakerRules, BreakerState, Cause
 from controller.fleet.clock import LoopClock
-from controller.fleet.dispatcher import Dispatcher
+from controller.fleet.dispatcher import PLACELESS, Dispatcher
 from controller.fleet.policies import POLICIES, Choice, Pool
 from controller.fleet.recovery import Recovery
 from controller.fleet.snapshot import ModelView, Snapshot, WorkerView
@@ -51,6 +51,8 @@ class WorkerLoad:
     slow_start: float = 1.0
     """The part of its weight that counts now; grows to 1 after `came_back_at`."""
     came_back_at: float = NEVER
+    is_full: bool = False
+    """It was out of room when that was looked at last: who needs a place waits."""
     is_offered: bool = False
     """It is in the pools of what it serves. One that should not be any more may be
     there still: it is looked at again when it is chosen."""
@@ -89,6 +91,8 @@ class Fleet:
         self._breaker_rules = BreakerRules.of_settings()
         self._recovery = Recovery(self.clock)
         self._dispatchers: dict[tuple[str, Task], Dispatcher] = {}
+        self.on_room: Callable[[UUID | None], None] = lambda worker_id: None
+        """Called when a worker, or any of them, may have more room than before."""
 
     # -- What is known ---------------------------------------------------------
 
@@ -113,6 +117,7 @@ class Fleet:
         self._dispatchers = self._new_dispatchers()
         for load in loads.values():
             self._offer(load)
+        self.on_room(None)
 
     def _new_dispatchers(self) -> dict[tuple[str, Task], Dispatcher]:
         """One for each model and task, empty; what a policy remembers is kept."""
@@ -122,8 +127,8 @@ class Fleet:
                 policy_name = self._policy_name(model)
                 dispatcher = self._dispatchers.get((model.name, task))
                 if dispatcher is None or dispatcher.policy_name != policy_name:
-                    dispatcher = Dispatcher(policy_name)
-                dispatcher.pool = Pool()
+                    dispatcher = Dispatcher(policy_name, task)
+                dispatcher.pool, dispatcher.full = Pool(), set()
                 dispatchers[model.name, task] = dispatcher
         return dispatchers
 
@@ -186,7 +191,8 @@ class Fleet:
         load.in_flight_when_heard = load.in_flight
         if state == WorkerState.READY:
             load.breaker.hear()
-        self._offer(load)
+        self._look_again(load)
+        self.on_room(load.worker.id)
 
     def is_silent(self, load: WorkerLoad) -> bool:
         silence = self.clock.now() - load.heard_at
@@ -239,15 +245,20 @@ class Fleet:
         """A place on the worker to send to; one request more is in flight there.
 
         Every `acquire` is answered by one `release`. Raises `InvalidRequest` for a
-        task that no worker of the model does, `NoWorkerAvailable` when none is live.
+        task that no worker of the model does, `NoWorkerAvailable` when none is live,
+        and of its kind `WorkersFull` when none of those has room.
         """
         dispatcher = self._dispatchers.get((model.name, wish.task))
         if dispatcher is None:
             raise self._none_for(model, wish.task)
         pool = dispatcher.pool
         choice = self._choose(dispatcher, wish, excluded)
-        if choice is None and self._offer_again(model):
+        is_full = choice is None and self._is_full(dispatcher, excluded)
+        if choice is None and not is_full and self._offer_again(model):
             choice = self._choose(dispatcher, wish, excluded)
+            is_full = choice is None and self._is_full(dispatcher, excluded)
+        if is_full:
+            raise all_full(model)
         if choice is None:
             pool = self._last_resort(model, wish, excluded)
             choice = dispatcher.choose(wish, pool=pool)
@@ -266,6 +277,7 @@ class Fleet:
         load.breaker.begin()
         load.in_flight += 1
         load.prefill_tokens += slot.prefill_tokens
+        self._note_room(load)
         return slot
 
     def prefilled(self, slot: Slot) -> None:
@@ -281,6 +293,19 @@ class Fleet:
         if load is not None:  # it may have left in between
             load.in_flight = max(0, load.in_flight - 1)
             load.breaker.end()
+            self._note_room(load)
+            self.on_room(slot.worker.id)
+
+    def look_again(self, model: ModelView) -> None:
+        """Find the room of this model's workers that no event has spoken of."""
+        for worker in model.workers:
+            load = self.loads.get(worker.id)
+            if load is not None:
+                self._look_again(load)
+
+    def _look_again(self, load: WorkerLoad) -> None:
+        self._offer(load)
+        self._note_room(load)
 
     def reconsider(self, worker: WorkerView) -> None:
         """Dispatch to it from now on, if nothing speaks against it any more.
@@ -309,22 +334,45 @@ class Fleet:
     def _last_resort(
         self, model: ModelView, wish: Wish, excluded: Collection[UUID]
     ) -> Pool:
-        """Those whom only their breaker bars, and who are still better than nobody."""
-        return Pool(
+        """Those whom only their breaker bars, and who are still better than nobody.
+
+        Raises `WorkersFull` if even of them none has room.
+        """
+        able = [
             self.loads[worker.id]
             for worker in model.workers
             if wish.task in worker.placements[model.name].tasks
             and worker.id not in excluded
             and self.is_last_resort(worker)
-        )
+        ]
+        with_room = [each for each in able if has_room(each) or wish.task in PLACELESS]
+        if able and not with_room:
+            raise all_full(model)
+        return Pool(with_room)
 
     def _offer(self, load: WorkerLoad) -> None:
         """Put it into the pools of what it serves, unless something speaks against."""
         if load.is_offered or self.why_not(load.worker):
             return
-        load.is_offered = True
+        load.is_offered, load.is_full = True, not has_room(load)
         for dispatcher in self._dispatchers_of(load.worker):
-            dispatcher.pool.add(load)
+            dispatcher.offer(load, is_full=load.is_full)
+
+    def _note_room(self, load: WorkerLoad) -> None:
+        """Move it out of the pools if it has become full, back if it has room."""
+        is_full = not has_room(load)
+        if load.is_offered and is_full != load.is_full:
+            load.is_full = is_full
+            for dispatcher in self._dispatchers_of(load.worker):
+                dispatcher.offer(load, is_full=is_full)
+
+    def _is_full(self, dispatcher: Dispatcher, excluded: Collection[UUID]) -> bool:
+        """Whether there are workers that would do it, but for their being full."""
+        return any(
+            not self.why_not(self.loads[worker_id].worker)
+            for worker_id in dispatcher.full
+            if worker_id not in excluded
+        )
 
     def _offer_again(self, model: ModelView) -> bool:
         """Whether looking at all of a model's workers again brought any back."""
@@ -341,7 +389,7 @@ class Fleet:
         if load is not None:
             load.is_offered = False
         for dispatcher in self._dispatchers_of(worker):
-            dispatcher.pool.discard(worker.id)
+            dispatcher.withdraw(worker.id)
 
     def _dispatchers_of(self, worker: WorkerView) -> Iterator[Dispatcher]:
         for name, placement in worker.placements.items():
@@ -399,6 +447,7 @@ class Fleet:
             logger.warning("worker %s is in service again", address)
             self._recovery.begin(load)
             self._offer(load)
+            self.on_room(worker_id)
 
     def look_after(self) -> None:
         """Let time act: breakers whose time is over are tried, shares grow.
@@ -431,3 +480,17 @@ class Fleet:
         return [
             worker_id for worker_id, load in self.loads.items() if self.is_silent(load)
         ]
+
+
+def all_full(model: ModelView) -> WorkersFull:
+    return WorkersFull(f"The workers of the model `{model.name}` are full.")
+
+
+def has_room(load: WorkerLoad) -> bool:
+    """Whether the worker can begin one request more at once, as far as is known here.
+
+    What other web processes sent since its last heartbeat is not: together they may
+    fill a worker a little over its capacity, and its engine then makes some wait.
+    """
+    capacity = load.worker.max_concurrency + settings.QUEUE_OVERCOMMIT
+    return load.queue_length < capacity

@@ -42,6 +42,7 @@ class FinishedRequest:
     ttft_seconds: float | None
     duration_seconds: float
     overhead_seconds: float
+    queued_seconds: float | None
     explanation: Explanation | None = None
     """Kept as it is, and made into JSON when the row is written."""
     created_at: datetime = field(default_factory=now)

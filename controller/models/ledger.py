@@ -64,6 +64,8 @@ class LedgerEntry(models.Model):
     ttft_seconds = models.FloatField(null=True)
     duration_seconds = models.FloatField()
     overhead_seconds = models.FloatField()
+    # In line for a worker, which is not overhead; null for one that had no wait.
+    queued_seconds = models.FloatField(null=True)
     # Which workers it was tried on, and why: `controller.relay.explanation`.
     explanation = models.JSONField(null=True, editable=False)
     created_at = models.DateTimeField(default=now)

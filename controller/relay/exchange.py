@@ -8,8 +8,8 @@ ends the engine's work if it still runs, and records the request once.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -24,8 +24,11 @@ from controller.errors import (
 )
 from controller.fleet.addresses import path_on_engine
 from controller.fleet.breaker import BreakerState, Cause
+from controller.fleet.line import Place
 from controller.fleet.live import Fleet, Slot
+from controller.fleet.prompts import BYTES_PER_TOKEN
 from controller.fleet.snapshot import ModelView, WorkerView
+from controller.fleet.turns import Turn, Turns
 from controller.fleet.wishes import wish_for
 from controller.identity.caller import Caller
 from controller.ledger.queue import FinishedRequest
@@ -53,7 +56,8 @@ MAX_ERROR_BYTES = 64 * 1024
 TRY_ELSEWHERE = frozenset({502, 503})
 # Workers that took a request and broke off: one that kills engines must not reach all.
 MAX_BROKEN = 3
-BYTES_PER_TOKEN = 4  # of a prompt whose engine never said; a rough rule for English
+
+T = TypeVar("T")
 
 
 class WorkerFailed(Exception):
@@ -74,6 +78,7 @@ class Exchange:
         model: ModelView,
         *,
         fleet: Fleet,
+        turns: Turns,
         client: UpstreamClient,
         retries: RetryBudget,
         on_close: Callable[["Exchange"], None],
@@ -85,11 +90,17 @@ class Exchange:
         self.worker: WorkerView | None = None
         self.error: SwitchyardError | None = None
         self.num_retries = 0
+        self.first_position: int | None = None
+        """Where in line it stood at first; None if it did not have to wait."""
         self.explanation = Explanation()
         self._watch = Stopwatch(request.arrived_at)
         self._reader = AnswerReader(request.show_usage)
         self._events = sse.EventBuffer(settings.MAX_EVENT_BYTES)
         self._fleet = fleet
+        self._turns = turns
+        self._turn: Turn | None = None
+        self._waited_turn: Turn | None = None
+        self._is_late = False
         self._client = client
         self._retries = retries
         self._on_close = on_close
@@ -121,17 +132,52 @@ class Exchange:
     def overhead_seconds(self) -> float:
         return self._watch.overhead_seconds()
 
+    @property
+    def queued_seconds(self) -> float | None:
+        """How long it has waited in line so far; None if it did not have to."""
+        if self.first_position is None:
+            return None
+        return self._watch.queued_seconds()
+
+    @property
+    def place(self) -> Place | None:
+        """Where it stands in its model's line; None if it does not wait."""
+        return self._turn.place() if self._turn is not None else None
+
     # -- before the first byte -------------------------------------------------
 
     async def start(self) -> None:
         """Return when the first bytes for the client are there, all if not a stream.
 
+        A stream that waits in line for longer than QUEUE_NOTICE_AFTER does not keep
+        its client in the dark: `read` then gives comments that tell its place.
+
         Raises `SwitchyardError` when the answer will not come; the exchange must be
         closed all the same.
         """
+        await self._interruptible(self._start())
+
+    async def _start(self) -> None:
+        self._ask_for_worker()
+        if self._turn is not None:
+            patience = settings.QUEUE_NOTICE_AFTER.total_seconds()
+            if not await self._await_turn(patience if self.request.stream else None):
+                self._is_late = True
+                self._block = self._notice()
+                return
+        await self._begin()
+
+    async def _begin(self) -> None:
+        await self._try_workers()
+        self._watch.first_out_at = time.perf_counter()
+        if self._slot is not None:
+            self._fleet.prefilled(self._slot)
+
+    async def _interruptible(self, step: Coroutine[Any, Any, T]) -> T:
+        """What the step returns, unless `interrupt` ends it: then its error rises."""
         self._starting = task = asyncio.current_task()
         try:
-            await self._try_workers()
+            return await step
         except SwitchyardError as exc:
             self.error = exc
             raise
@@ -142,9 +188,30 @@ class Exchange:
             raise self.error from None
         finally:
             self._starting = None
-        self._watch.first_out_at = time.perf_counter()
-        if self._slot is not None:
-            self._fleet.prefilled(self._slot)
+
+    def _ask_for_worker(self, excluded: Collection[UUID] = ()) -> None:
+        """Hold a slot on a worker, or have a turn to wait for."""
+        given = self._turns.ask(
+            self.model, self.caller, self.request, self.wish, excluded
+        )
+        if isinstance(given, Slot):
+            self._slot, self.worker = given, given.worker
+            return
+        self._turn = given
+        self._watch.queue()
+        if self.first_position is None:
+            self.first_position = given.first_position
+
+    async def _await_turn(self, seconds: float | None = None) -> bool:
+        """Whether the turn came within so many seconds; then a slot is held."""
+        assert self._turn is not None
+        slot = await self._turn.within(seconds)
+        if slot is None or self._is_closed:  # closing has given the slot back
+            return False
+        self._slot, self.worker = slot, slot.worker
+        self._waited_turn, self._turn = self._waited_turn or self._turn, None
+        self._watch.unqueue()
+        return True
 
     async def _try_workers(self) -> None:
         """Ask workers until one answers; one that is down costs a retry, no more."""
@@ -155,12 +222,11 @@ class Exchange:
         self._retries.note_request()
         while True:
             try:
-                slot = self._fleet.acquire(self.model, self.wish, failed)
+                slot = await self._take_slot(failed)
             except SwitchyardError as exc:
                 # A worker that was there and failed says more than "none is left".
                 raise failure or exc from exc
-            self._slot = slot
-            self.worker = worker = slot.worker
+            worker = slot.worker
             self.explanation.chose(slot)
             try:
                 return await self._ask(worker)
@@ -190,6 +256,15 @@ class Exchange:
         if not self._retries.take():
             raise failure
         await asyncio.sleep(pause_seconds(self.num_retries + 1))
+
+    async def _take_slot(self, excluded: Collection[UUID]) -> Slot:
+        """A slot on a worker, which is held; if need be when the turn has come."""
+        if self._slot is None:
+            self._ask_for_worker(excluded)
+            if self._turn is not None:
+                await self._await_turn()
+        assert self._slot is not None
+        return self._slot
 
     def _read_anew(self) -> None:
         """Forget what a worker that broke off began to say."""
@@ -320,6 +395,8 @@ class Exchange:
             return block
         if self._is_over:
             return b""
+        if self._is_late:
+            return await self._read_late()
         if self._connection is None:  # closed before its end, by a server that stops
             self._is_over = True
             return error_event(self.error) if self.error else b""
@@ -333,6 +410,38 @@ class Exchange:
             self.error = self.error or _as_error(exc)
             logger.warning("stream cut: %s", exc)
             return error_event(self.error)
+
+    async def _read_late(self) -> bytes:
+        """A comment that tells the place, then one that it is this stream's turn; after
+        that, its first events."""
+        try:
+            if self.error is not None:  # interrupted while nobody read
+                raise self.error
+            if self._is_closed:
+                return b""
+            return await self._interruptible(self._next_late())
+        except SwitchyardError as exc:
+            self._is_over = True
+            return error_event(exc)
+
+    async def _next_late(self) -> bytes:
+        if self._turn is not None:
+            interval = settings.QUEUE_NOTICE_INTERVAL.total_seconds()
+            await self._await_turn(interval)
+            return self._notice()
+        await self._begin()
+        self._is_late = False
+        block, self._block = self._block, b""
+        return block
+
+    def _notice(self) -> bytes:
+        """The place as an SSE comment, which clients pass over."""
+        place = self.place
+        if place is None:
+            return b": it is your turn\n\n"
+        seconds = place.expected_seconds
+        about = "" if seconds is None else f", about {seconds:.0f} s"
+        return f": waiting {place.position} of {place.length}{about}\n\n".encode()
 
     async def events(self) -> AsyncIterator[bytes]:
         """The blocks of `read`, as an iterator."""
@@ -374,6 +483,10 @@ class Exchange:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._turn is not None:
+            self._watch.unqueue()
+            self._turns.leave(self._turn)
+            self._turn = None
         self._let_go()
         self._on_close(self)
 
@@ -419,9 +532,19 @@ class Exchange:
             num_retries=self.num_retries,
             ttft_seconds=self.ttft_seconds,
             duration_seconds=time.perf_counter() - request.arrived_at,
+            queued_seconds=self.queued_seconds,
             overhead_seconds=self.overhead_seconds,
             explanation=self.explanation,
         )
+
+    def settle_turn(self, finished: FinishedRequest) -> None:
+        """Charge the caller, if it had to wait for its turn, what it truly took."""
+        if self._waited_turn is not None:
+            work = finished.prompt_tokens + finished.completion_tokens
+            self._waited_turn.settle(
+                work_tokens=work - finished.cached_tokens,
+                completion_tokens=finished.completion_tokens,
+            )
 
     def _status(self) -> int:
         if self.error is not None:

@@ -28,6 +28,10 @@ class InferenceRequest:
     stream: bool = False
     show_usage: bool = False
     """The client of a stream asked to see the usage event."""
+    size: int = 0
+    """Bytes of the body as it came."""
+    queue_seconds: float | None = None
+    """How long it may wait in line, where the client asks for less than we allow."""
     request_id: str = field(default_factory=make_request_id)
     client_request_id: str = ""
     session: str = ""

@@ -14,13 +14,32 @@ class Stopwatch:
     """When the engine's first bytes came in."""
     first_out_at: float = 0.0
     """When they were ready to go on to the client."""
+    queued_since: float = 0.0
+    """Set while the request waits in line for a worker."""
+    queued_before: float = 0.0
+    """Seconds of the waits that are over."""
+
+    def queue(self) -> None:
+        """A wait in line begins."""
+        self.queued_since = time.perf_counter()
+
+    def unqueue(self) -> None:
+        """It is over."""
+        self.queued_before, self.queued_since = self.queued_seconds(), 0.0
+
+    def queued_seconds(self) -> float:
+        """How long it has waited in line; that is neither engine nor overhead."""
+        if not self.queued_since:
+            return self.queued_before
+        return self.queued_before + time.perf_counter() - self.queued_since
 
     def overhead_seconds(self) -> float:
         """What the gateway itself added up to the first byte."""
+        queued = self.queued_seconds()
         if not self.first_out_at:
-            return (self.sent_at or time.perf_counter()) - self.arrived_at
+            return (self.sent_at or time.perf_counter()) - self.arrived_at - queued
         waited = self.answered_at - self.sent_at
-        return self.first_out_at - self.arrived_at - waited
+        return self.first_out_at - self.arrived_at - waited - queued
 
     def ttft_seconds(self) -> float | None:
         return self.first_out_at - self.arrived_at if self.first_out_at else None

@@ -301,6 +301,59 @@ async def test_a_stop_writes_what_is_queued_and_ends_what_runs(
     await asyncio.to_thread(engine.wait_for, cancelled=1)
 
 
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_stop_ends_those_in_line_with_a_reason(
+    transactional_db, engine, settings, is_told
+):
+    settings.QUEUE_NOTICE_AFTER = timedelta(seconds=0.01 if is_told else 60)
+    address = engine.url
+    await new_worker(MODEL, address=address, engine_key=KEY, max_concurrency=1)
+    async with running_gateway() as running:
+        slow = make_request("[[tokens=10000 interval_ms=10]]")
+        holder = await running.open(SOMEBODY, slow)
+        waiting = asyncio.create_task(answer(running, chat_caller(2)))
+        await until(lambda: any(map(len, running.turns.lines.values())))
+        if is_told:
+            told = await running.open(chat_caller(3), make_request())
+            assert (await told.read()).startswith(b": waiting")
+        running.is_stopping = True
+        running.interrupt()
+        [ended] = await asyncio.gather(waiting, return_exceptions=True)
+
+        if is_told:
+            assert b"shutting_down" in ended
+            assert b"shutting_down" in await told.read()
+            assert await told.read() == b""
+            await told.aclose()
+        else:
+            assert isinstance(ended, ShuttingDown)
+        await holder.aclose()
+        assert not running.exchanges
+        assert all(load.in_flight == 0 for load in running.fleet.loads.values())
+
+
+async def test_a_stream_that_is_closed_in_the_moment_of_its_turn_gives_it_back(
+    transactional_db, engine, settings
+):
+    settings.QUEUE_NOTICE_AFTER = timedelta(seconds=0.01)
+    address = engine.url
+    await new_worker(MODEL, address=address, engine_key=KEY, max_concurrency=1)
+    async with running_gateway() as running:
+        holder = await running.open(SOMEBODY, make_request("[[hang_after=1]]"))
+        waiting = await running.open(chat_caller(2), make_request())
+        await waiting.read()
+        reading = asyncio.create_task(waiting.read())
+        await asyncio.sleep(0)
+
+        await holder.aclose()  # its turn comes
+        await waiting.aclose()  # and is given up before its reader runs again
+        await reading
+
+        assert await waiting.read() == b""
+        assert all(load.in_flight == 0 for load in running.fleet.loads.values())
+    await asyncio.to_thread(engine.wait_for, started=1)
+
+
 async def test_without_a_gateway_the_caller_is_told_so():
     with pytest.raises(RuntimeError, match="serve"):
         gateway()

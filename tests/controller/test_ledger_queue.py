@@ -32,6 +32,7 @@ def finished(**fields) -> FinishedRequest:
         "ttft_seconds": None,
         "duration_seconds": 0.5,
         "overhead_seconds": 0.001,
+        "queued_seconds": 1.5,
     }
     return FinishedRequest(**values | fields)
 

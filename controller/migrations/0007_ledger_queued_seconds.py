@@ -1,0 +1,13 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("controller", "0009_explanations")]
+
+    operations = [
+        migrations.AddField(
+            model_name="ledgerentry",
+            name="queued_seconds",
+            field=models.FloatField(null=True),
+        )
+    ]
