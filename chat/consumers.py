@@ -21,7 +21,7 @@ from chat.conversations import Turn
 from chat.database import in_database, writing
 from chat.errors import PromptTooLong, UnreadableMessage
 from chat.following import row_deltas
-from chat.generations import Delta, generations
+from chat.generations import Delta, Waiting, generations
 from chat.models import Message
 from chat.sessions import session_user
 from controller.errors import SwitchyardError
@@ -163,22 +163,18 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.conversation_id = None
 
     def _follow(self, message: Message) -> None:
-        work = self._send_deltas(message.id, len(message.content))
+        work = self._send_news(message.id, len(message.content))
         task = asyncio.create_task(work)
         self.followings.add(task)
         task.add_done_callback(self.followings.discard)
 
-    async def _send_deltas(self, message_id: uuid.UUID, at: int) -> None:
+    async def _send_news(self, message_id: uuid.UUID, at: int) -> None:
         """Send what comes after the first `at` characters, and then how it ended."""
         try:
-            async with contextlib.aclosing(deltas_of(message_id, at)) as deltas:
-                async for delta in deltas:
-                    await self._send(
-                        type="delta",
-                        message=str(message_id),
-                        at=delta.at,
-                        text=delta.text,
-                    )
+            async with contextlib.aclosing(news_of(message_id, at)) as news:
+                async for each in news:
+                    fields = protocol.news_fields(each)
+                    await self._send(message=str(message_id), **fields)
             settled = await in_database(Message.objects.get, pk=message_id)
             message = protocol.message_fields(settled)
             await self._send(type="settled", message=message)
@@ -232,8 +228,11 @@ def decoded(text: str | None) -> protocol.AnyMessage:
         raise UnreadableMessage(f"The message is not understood: {exc}.") from exc
 
 
-def deltas_of(message_id: uuid.UUID, at: int) -> AsyncGenerator[Delta, None]:
-    """An answer's text from character `at` on, whichever process writes it."""
+def news_of(
+    message_id: uuid.UUID, at: int
+) -> AsyncGenerator[Delta, None] | AsyncGenerator[Delta | Waiting, None]:
+    """An answer's text from character `at` on, whichever process writes it; the place
+    in line is known to the writing process only."""
     if generation := generations.find(message_id):
-        return generation.deltas(at)
+        return generation.news(at)
     return row_deltas(message_id, at)

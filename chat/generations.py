@@ -24,6 +24,7 @@ from chat.conversations import Turn
 from chat.database import writing
 from chat.models import Message
 from controller.errors import ShuttingDown, SwitchyardError
+from controller.fleet.line import Place
 from controller.gateway import gateway
 from controller.identity.caller import chat_caller
 from controller.relay.exchange import Exchange
@@ -47,6 +48,13 @@ class Delta:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The answer's place in line for a worker; None: it waits no more."""
+
+    place: Place | None
+
+
 class Generation:
     """One answer: its log of deltas and the task that fills it."""
 
@@ -55,6 +63,7 @@ class Generation:
         self.log: list[str] = []
         self.length = 0
         self.is_over = False
+        self.waiting = Waiting(None)
         self._followers: set[asyncio.Event] = set()
         self.unattended_since: float | None = None
         self._drafted_at = 0.0
@@ -71,22 +80,27 @@ class Generation:
     def is_followed(self) -> bool:
         return bool(self._followers)
 
-    async def deltas(self, at: int) -> AsyncGenerator[Delta, None]:
-        """The text from character `at` on, until the answer is settled and its row too.
+    async def news(self, at: int) -> AsyncGenerator[Delta | Waiting, None]:
+        """The text from character `at` on, until the answer is settled and its row too;
+        before the text, its place in line if it must wait.
 
         While this runs the generation is followed. What a slow taker has not taken is
-        joined into one delta: no queue grows.
+        joined into one delta, and of the places it gets the last: no queue grows.
         """
         woken = asyncio.Event()
         woken.set()
         self._followers.add(woken)
         index, passed = 0, 0
+        told = Waiting(None)
         try:
             is_over = False
             while not is_over:
                 await woken.wait()
                 woken.clear()
                 is_over = self.is_over
+                if self.waiting != told:
+                    told = self.waiting
+                    yield told
                 text = "".join(self.log[index:])[at - passed :]
                 index, passed = len(self.log), at
                 if text:
@@ -146,17 +160,25 @@ class Generation:
             body={"model": turn.model, "messages": turn.history, "stream": True},
             stream=True,
             request_id=turn.request_id,
+            size=sum(len(each["content"]) for each in turn.history),
             session=str(turn.conversation_id),
         )
         exchange = await gateway().open(chat_caller(turn.user_id), request)
         self._exchange = exchange
         async with contextlib.aclosing(exchange):
+            self._note_place(exchange.place)
             async for block in exchange.events():
+                self._note_place(exchange.place)
                 for event in decode_events(block):
                     self._take(event)
                 if self.length >= settings.CHAT_MAX_ANSWER_CHARS:
                     return Ending(State.COMPLETE, finish_reason="length")
         return Ending(State.COMPLETE, finish_reason=exchange.finish_reason)
+
+    def _note_place(self, place: Place | None) -> None:
+        if place != self.waiting.place:
+            self.waiting = Waiting(place)
+            self._wake_followers()
 
     def _take(self, event: dict[str, Any]) -> None:
         """Append an event's new text to the log; raise the error that it reports."""

@@ -7,6 +7,9 @@ The page sends one of the structs below, told apart by `type`. The server sends:
 - `conversation` {conversation, after, messages}: the path, from the message behind
   `after` on; the whole of it where `after` is null. A streaming message's content is
   what there is so far
+- `waiting` {message, position, length, seconds}: the answer's place in line for a
+  worker, 1 being next, and about how long it will be (null while unknown); position 0
+  when it is its turn
 - `delta` {message, at, text}: `at` counts the characters (code points) before it
 - `settled` {message}: a message in its final state; its content is complete
 - `changed` {conversation}: another page of the owner changed it; attach again
@@ -19,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from chat.generations import Delta, Waiting
 from chat.models import Conversation, Message
 from controller.fleet.snapshot import ModelView
 from workers.protocol import Task
@@ -90,6 +94,19 @@ def message_fields(message: Message) -> dict[str, Any]:
         "ttft_seconds": message.ttft_seconds,
         "duration_seconds": message.duration_seconds,
         "created_at": message.created_at.isoformat(),
+    }
+
+
+def news_fields(news: Delta | Waiting) -> dict[str, Any]:
+    """What is new of an answer, as an event without its message's id."""
+    if isinstance(news, Delta):
+        return {"type": "delta", "at": news.at, "text": news.text}
+    place = news.place
+    return {
+        "type": "waiting",
+        "position": place.position if place else 0,
+        "length": place.length if place else 0,
+        "seconds": place.expected_seconds if place else None,
     }
 
 

@@ -19,6 +19,10 @@ def page_words() -> dict[str, str]:
         "stop": _("Stop"),
         "you": _("You said"),
         "thinking": _("Thinking"),
+        "waiting": _("All workers are busy. Place {position} of {length} in line"),
+        "waitingSeconds": _("about {seconds} s"),
+        "waitingMinutes": _("about {minutes} min"),
+        "yourTurn": _("It is your turn."),
         "answerReady": _("The answer is complete."),
         "answerStopped": _("The answer was stopped."),
         "stopped": _("Stopped"),
@@ -50,6 +54,17 @@ def page_words() -> dict[str, str]:
         ),
         "error.no_worker_available": _(
             "No worker serves this model right now. Try again in a moment, or pick"
+            " another model."
+        ),
+        "error.queue_full": _(
+            "All workers of this model are busy, and too many already wait for them."
+            " Try again a little later, or pick another model."
+        ),
+        "error.queue_share_full": _(
+            "Too many of your requests are waiting already. Let one of them end first."
+        ),
+        "error.queue_timeout": _(
+            "All workers of this model stayed busy for too long. Try again, or pick"
             " another model."
         ),
         "error.model_not_found": _(

@@ -358,3 +358,31 @@ def test_markdown_made_to_freeze_the_page_does_not(open_page, text):
     )
 
     assert seconds < 3
+
+
+def test_an_answer_that_waits_in_line_shows_its_place_until_its_turn(
+    browser, new_var_dir
+):
+    with (
+        running_mock_engine(tokens=8) as engine,
+        running_product(new_var_dir()) as product,
+        joined(product, engine, max_concurrency=1),
+        product.chat_connection("[[hang_after=0]]") as holder,
+    ):
+        engine.wait_for(started=1)
+        context = browser.new_context(
+            storage_state=sign_in(browser, product), base_url=product.url
+        )
+        page = context.new_page()
+        page.goto("/")
+        ask(page, "Is anybody there?")
+        shown = last_answer(page).locator(".waiting")
+        expect(shown).to_contain_text("Place 1 of 1 in line")
+        page.reload()
+        expect(shown).to_contain_text("Place 1 of 1 in line")
+
+        holder.close()
+
+        expect(last_answer(page).locator(".answer")).to_have_text(words(8))
+        expect(shown).to_have_count(0)
+        context.close()

@@ -9,9 +9,14 @@ from channels.db import database_sync_to_async
 from django.utils.timezone import now
 
 from chat import answers, conversations
-from chat.generations import generations
+from chat.generations import Waiting, generations
 from chat.models import Message
+from controller.gateway import gateway
+from controller.identity.caller import chat_caller
+from controller.models import Worker
+from controller.relay.request import InferenceRequest
 from tests.chat.pages import Page
+from workers.protocol import Task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -151,7 +156,7 @@ async def test_an_answer_of_a_process_that_died_is_settled_while_it_is_followed(
 
 async def test_a_stopping_process_writes_down_what_it_was_generating(site, user):
     turn, generation = await begin(user)
-    async for _ in generation.deltas(0):
+    async for _ in generation.news(0):
         break
 
     await generations.close()
@@ -175,7 +180,7 @@ async def test_the_text_is_written_while_it_grows_and_not_per_token(
     monkeypatch.setattr(answers, "write_drafts", counted)
     turn, generation = await begin(user, "hello [[tokens=100 interval_ms=5]]")
 
-    async for _ in generation.deltas(0):
+    async for _ in generation.news(0):
         pass
 
     row = await Message.objects.aget(pk=turn.message_id)
@@ -185,7 +190,7 @@ async def test_the_text_is_written_while_it_grows_and_not_per_token(
 
 async def test_a_slow_socket_gets_larger_deltas_and_nothing_queues(site, user):
     turn, generation = await begin(user, "hello [[tokens=50]]")
-    follower = generation.deltas(0)
+    follower = generation.news(0)
     first = await anext(follower)
     await until(Message.objects.filter(pk=turn.message_id, state="complete").aexists)
 
@@ -194,3 +199,80 @@ async def test_a_slow_socket_gets_larger_deltas_and_nothing_queues(site, user):
     assert len(rest) <= 1
     text = first.text + "".join(delta.text for delta in rest)
     assert text == generation.text
+
+
+# -- In line for a worker --------------------------------------------------------------
+
+
+@pytest.fixture
+async def full_worker(site, settings):
+    """The one worker has one place, and somebody else's request has it."""
+    settings.QUEUE_NOTICE_AFTER = settings.QUEUE_NOTICE_INTERVAL = timedelta(0, 0.02)
+    await Worker.objects.aupdate(max_concurrency=1)
+    await gateway().reload()
+    request = InferenceRequest(
+        endpoint="/v1/chat/completions",
+        task=Task.CHAT,
+        model="mock-1",
+        body={"messages": [{"role": "user", "content": ENDLESS}], "stream": True},
+        stream=True,
+    )
+    exchange = await gateway().open(chat_caller(10**6), request)
+    yield exchange
+    await exchange.aclose()
+
+
+async def test_a_page_is_told_the_place_and_that_its_turn_has_come(user, full_worker):
+    async with Page(user) as page:
+        await page.ask("hello")
+        told = await page.hear("waiting")
+        await full_worker.aclose()
+        turn = await page.hear("waiting")
+        text, answer = await page.read_answer()
+
+    assert (told["position"], told["length"]) == (1, 1)
+    assert told["message"] == turn["message"] == answer["id"]
+    assert turn["position"] == 0
+    assert answer["state"] == "complete"
+    assert text.startswith("t0 t1")
+
+
+async def test_a_page_that_comes_while_its_answer_waits_is_told_the_place(
+    user, full_worker
+):
+    async with Page(user) as first:
+        shown = await first.ask("hello")
+        await first.hear("waiting")
+        async with Page(user) as second:
+            await second.say(type="attach", conversation=shown["conversation"]["id"])
+            told = await second.hear("waiting")
+            await second.say(type="stop", message=told["message"])
+            ended = await second.hear("settled")
+
+    assert told["position"] == 1
+    assert ended["message"]["state"] == "stopped"
+
+
+async def test_an_answer_that_is_stopped_in_line_is_never_sent(
+    user, full_worker, engine
+):
+    turn, generation = await begin(user)
+    async for news in generation.news(0):
+        if news != Waiting(None):
+            break
+    generation.stop()
+    row = Message.objects.filter(pk=turn.message_id)
+    await until(row.filter(state="stopped").aexists)
+
+    assert sum(map(len, gateway().turns.lines.values())) == 0
+    assert (await asyncio.to_thread(engine.totals)).started == 1
+
+
+async def test_an_answer_whose_turn_does_not_come_says_so(user, full_worker, settings):
+    settings.QUEUE_DEADLINE = timedelta(seconds=0.1)
+    async with Page(user) as page:
+        await page.ask("hello")
+        _, answer = await page.read_answer()
+
+    assert answer["state"] == "failed"
+    assert answer["error_code"] == "queue_timeout"

@@ -65,6 +65,7 @@ export class AnswerView {
     this.actions = actions;
     this.numReceived = 0;
     this.timer = 0;
+    this.place = "";
     this.renderMilliseconds = 0;
     const byline = make("h2", { className: "byline" }, icon("mark"), message.model);
     this.answer = make("div", { className: "answer" });
@@ -79,6 +80,19 @@ export class AnswerView {
 
   get isStreaming() {
     return this.message.state === "streaming";
+  }
+
+  get isWaiting() {
+    return this.place !== "";
+  }
+
+  /**
+   * Show the place in line for a worker; position 0: it is this answer's turn.
+   * @param {{position: number, length: number, seconds: number | null}} place
+   */
+  wait(place) {
+    this.place = placeOf(place);
+    this.render();
   }
 
   /** Show this as the message's true state: its whole text so far. @param {Message} message */
@@ -120,6 +134,7 @@ export class AnswerView {
     this.timer = 0;
     const began = performance.now();
     const { content } = this.message;
+    this.showPlace();
     if (content) {
       this.thinking?.remove();
       this.thinking = null;
@@ -134,6 +149,21 @@ export class AnswerView {
     }
     this.answer.hidden = !content && !this.isStreaming;
     this.renderMilliseconds = performance.now() - began;
+  }
+
+  /** Beside the dots, as long as nothing of the answer is there. */
+  showPlace() {
+    const isShown = this.isWaiting && this.isStreaming && !this.message.content;
+    if (!isShown) {
+      this.waiting?.remove();
+      this.waiting = null;
+      return;
+    }
+    if (!this.waiting) {
+      this.waiting = make("p", { className: "waiting" });
+      this.answer.append(this.waiting);
+    }
+    this.waiting.textContent = this.place;
   }
 
   showNotice() {
@@ -180,6 +210,19 @@ export class AnswerView {
       this.foot.append(make("span", { className: "measures", title }, measures));
     }
   }
+}
+
+/** "All workers are busy. Place 3 of 7 in line · about 40 s"; "" for no place. */
+function placeOf({ position, length, seconds }) {
+  if (!position) return "";
+  const place = say("waiting", { position: count(position), length: count(length) });
+  if (seconds === null) return place;
+  const rounded = Math.max(1, Math.round(seconds));
+  const about =
+    rounded < 90
+      ? say("waitingSeconds", { seconds: count(rounded) })
+      : say("waitingMinutes", { minutes: count(Math.round(rounded / 60)) });
+  return `${place} · ${about}`;
 }
 
 /** @param {Message} message */

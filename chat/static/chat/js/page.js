@@ -48,6 +48,7 @@ class ChatPage {
     models: ({ models }) => this.models.show(models),
     started: ({ ref }) => this.taken(ref),
     conversation: (event) => this.show(event),
+    waiting: (event) => this.wait(event),
     delta: (event) => this.transcript.append(event) || this.attach(),
     settled: ({ message }) => this.settle(message),
     changed: ({ conversation }) => {
@@ -143,6 +144,14 @@ class ChatPage {
     if (this.transcript.streaming) this.announce(say("thinking"));
     else if (after) this.announceEnd(messages.at(-1));
     this.refresh();
+  }
+
+  /** The answer's place in line changed: read out when it begins and when it ends. */
+  wait(event) {
+    const view = this.transcript.find(event.message);
+    const isNews = Boolean(view) && view.isWaiting !== event.position > 0;
+    view?.wait?.(event);
+    if (isNews) this.announce(event.position > 0 ? view.place : say("yourTurn"));
   }
 
   /** @param {import("./message.js").Message} message */
