@@ -14,13 +14,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.bench.engines import Rate, engine_rates
+from tests.bench.overload import Overload, measure_overload
 from tests.bench.report import engines_report, error_lines, report, write_measured
 from tests.bench.rounds import SHAPES, Bench, Finding
 from tests.bench.weight import on_core, usage_of
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, running_product, set_up
 
-GATEWAY, ENGINES = "gateway", "engines"
+GATEWAY, ENGINES, OVERLOAD = "gateway", "engines", "overload"
+OF_GATEWAY = (*SHAPES, OVERLOAD)
 
 
 def main() -> int:
@@ -33,9 +35,9 @@ def main() -> int:
     if ENGINES in arguments.only:
         text = _measure_engines(arguments, command)
         _show(text, ENGINES if is_full else None)
-    if shapes := tuple(shape for shape in arguments.only if shape in SHAPES):
-        text, status = _measure_gateway(arguments, shapes, command)
-        _show(text, GATEWAY if is_full and shapes == SHAPES else None)
+    if parts := tuple(part for part in arguments.only if part in OF_GATEWAY):
+        text, status = _measure_gateway(arguments, parts, command)
+        _show(text, GATEWAY if is_full and parts == OF_GATEWAY else None)
     return status
 
 
@@ -52,7 +54,7 @@ def _measure_engines(arguments: argparse.Namespace, command: str) -> str:
 
 
 def _measure_gateway(
-    arguments: argparse.Namespace, shapes: tuple[str, ...], command: str
+    arguments: argparse.Namespace, parts: tuple[str, ...], command: str
 ) -> tuple[str, int]:
     """Return the report, and 1 if a request failed."""
     # The product has one core for itself; all the rest shares another, ourselves too.
@@ -74,12 +76,25 @@ def _measure_gateway(
             num_rounds=1 if arguments.quick else 3,
         )
         findings: list[Finding] = []
+        shapes = tuple(part for part in parts if part in SHAPES)
         for finding in bench.findings(shapes):
             findings.append(finding)
             _show_progress(finding)
+        overload = _overload(product, arguments, parts)
         peak_rss_bytes = usage_of(product.process.pid).peak_rss_bytes
-    text = report(findings, peak_rss_bytes, command)
-    return text, 1 if error_lines(findings) else 0
+    text = report(findings, overload, peak_rss_bytes, command)
+    return text, 1 if error_lines(findings, overload) else 0
+
+
+def _overload(
+    product: Product, arguments: argparse.Namespace, parts: tuple[str, ...]
+) -> Overload | None:
+    if OVERLOAD not in parts:
+        return None
+    seconds = 4.0 if arguments.quick else 20.0
+    overload = measure_overload(product, warm_up=2.0, seconds=seconds)
+    print(f"overload: {overload.goodput:.0%} of capacity", file=sys.stderr)
+    return overload
 
 
 def _show(text: str, block: str | None) -> None:
@@ -108,16 +123,16 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=_parts,
-        default=(*SHAPES, ENGINES),
+        default=(*OF_GATEWAY, ENGINES),
         metavar="PART,...",
-        help=f"{GATEWAY} (all of {', '.join(SHAPES)}), one of these, or {ENGINES}",
+        help=f"{GATEWAY} (all of {', '.join(OF_GATEWAY)}), one of these, or {ENGINES}",
     )
     return parser.parse_args()
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    parts = (*SHAPES, ENGINES)
-    wished = text.replace(GATEWAY, ",".join(SHAPES)).split(",")
+    parts = (*OF_GATEWAY, ENGINES)
+    wished = text.replace(GATEWAY, ",".join(OF_GATEWAY)).split(",")
     if unknown := set(wished) - set(parts):
         raise argparse.ArgumentTypeError(
             f"{', '.join(sorted(unknown))}: there are {', '.join((GATEWAY, *parts))}"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench.engines import AIM_RATIO, DTYPES, LEVELS, Rate, ratio
+from tests.bench.overload import CAPACITY, DEMANDS, Overload
 from tests.bench.rounds import Finding
 from tests.product import ROOT
 
@@ -17,9 +18,17 @@ DOCUMENT = ROOT / "docs" / "performance.md"
 AIM_CPU_US = {"json": 400.0, "burst": 500.0}
 AIM_SHARE_OF_PACE = 0.99
 AIM_BEHIND_MS = 100.0
+AIM_GOODPUT = 0.9
+AIM_UNFAIRNESS = 0.1
+AIM_RECOVERY_SECONDS = 1.0
 
 
-def report(findings: Sequence[Finding], peak_rss_bytes: int, command: str) -> str:
+def report(
+    findings: Sequence[Finding],
+    overload: Overload | None,
+    peak_rss_bytes: int,
+    command: str,
+) -> str:
     """Return the measured section: where and how, the tables, the aims, errors."""
     closed = [finding for finding in findings if finding.shape != "paced"]
     paced = [finding for finding in findings if finding.shape == "paced"]
@@ -28,19 +37,29 @@ def report(findings: Sequence[Finding], peak_rss_bytes: int, command: str) -> st
         parts.append(table(_CLOSED_COLUMNS, map(_closed_row, closed)))
     if paced:
         parts.append(table(_PACED_COLUMNS, map(_paced_row, paced)))
+    if overload:
+        parts.append(table(_OVERLOAD_COLUMNS, [_overload_row(overload)]))
     parts.append(
         f"Peak memory of the product over the whole run: {peak_rss_bytes / 2**20:.0f} "
         "MiB (sum of its processes' `VmHWM`)."
     )
-    parts.append(table(("aim", "measured", "met"), map(_aim_row, findings)))
-    errors = error_lines(findings)
+    aims = [_aim_row(finding) for finding in findings]
+    aims += _overload_aims(overload) if overload else []
+    parts.append(table(("aim", "measured", "met"), aims))
+    errors = error_lines(findings, overload)
     parts.append("\n".join(errors) if errors else "No request failed.")
     return "\n\n".join(parts) + "\n"
 
 
-def error_lines(findings: Iterable[Finding]) -> list[str]:
+def error_lines(
+    findings: Iterable[Finding], overload: Overload | None = None
+) -> list[str]:
     """Return a line for each side of a finding that saw failed requests."""
-    return [
+    overloaded = dict(overload.errors) if overload else {}
+    if overload and overload.num_hasty:
+        overloaded["refusal without Retry-After"] = overload.num_hasty
+    lines = [f"- **overload:** {count} x {kind}" for kind, count in overloaded.items()]
+    return lines + [
         f"- **{finding.shape}, {finding.connections} connections, {side}:** "
         + ", ".join(f"{count} x {kind}" for kind, count in sorted(errors.items()))
         for finding in findings
@@ -140,6 +159,19 @@ _PACED_COLUMNS = (
 )
 
 
+_OVERLOAD_COLUMNS = (
+    "offered req/s",
+    "answers/s direct",
+    "answers/s product",
+    "answers/s, flood / steady",
+    "p50 wait s, flood / steady",
+    "refused",
+    "longest line",
+    "memory grown MiB",
+    "recovery s",
+)
+
+
 def _closed_row(finding: Finding) -> tuple[str, ...]:
     direct, product = finding.direct, finding.product
     is_stream = finding.shape != "json"
@@ -188,6 +220,44 @@ def _aim_row(finding: Finding) -> tuple[str, ...]:
         f"{measured_us:.0f} us",
         _yes(measured_us <= aim_us),
     )
+
+
+def _overload_row(overload: Overload) -> tuple[str, ...]:
+    answers, waits = overload.answers, overload.wait_p50_ms
+    refused = ", ".join(
+        f"{count:,} x {status}" for status, count in sorted(overload.refusals.items())
+    )
+    return (
+        f"{sum(DEMANDS.values()) * CAPACITY:.0f}",
+        f"{overload.direct_per_second:.1f}",
+        f"{sum(answers.values()) / overload.seconds:.1f}",
+        " / ".join(f"{count / overload.seconds:.1f}" for count in answers.values()),
+        " / ".join(f"{wait / 1000:.1f}" for wait in waits.values()),
+        refused,
+        str(overload.longest_line),
+        f"{overload.grown_bytes / 2**20:.0f}",
+        f"{overload.recovery_seconds:.2f}",
+    )
+
+
+def _overload_aims(overload: Overload) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"overload: answers at {AIM_GOODPUT:.0%} of the capacity",
+            f"{overload.goodput:.1%}",
+            _yes(overload.goodput >= AIM_GOODPUT),
+        ),
+        (
+            f"overload: both callers within {AIM_UNFAIRNESS:.0%}",
+            f"{overload.unfairness:.1%}",
+            _yes(overload.unfairness <= AIM_UNFAIRNESS),
+        ),
+        (
+            f"overload: over within {AIM_RECOVERY_SECONDS:.0f} s",
+            f"{overload.recovery_seconds:.2f} s",
+            _yes(overload.recovery_seconds <= AIM_RECOVERY_SECONDS),
+        ),
+    ]
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
