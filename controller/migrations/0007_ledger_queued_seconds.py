@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0009_explanations")]
+    dependencies = [("controller", "0005_adapters")]
 
     operations = [
         migrations.AddField(
