@@ -260,8 +260,6 @@ DISPATCH_POLICY = env.choice(
 # Blocks of 512 bytes of prompts that are remembered for each model and task, about
 # 300 bytes of memory each.
 PREFIX_INDEX_BLOCKS = env.integer("PREFIX_INDEX_BLOCKS", default=65_536, minimum=1)
-# Tokens that may wait before a worker of weight 1 which a prompt or session knows.
-MAX_WARM_BACKLOG = env.integer("MAX_WARM_BACKLOG", default=8192, minimum=0)
 # A worker whose requests fail is left alone for a while: with at least so many of them
 # within the window, and such a share of failures.
 BREAKER_WINDOW = env.seconds("BREAKER_WINDOW", default=30)

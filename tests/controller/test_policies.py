@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.fleet.policies import POLICIES, Policy, Pool
-from controller.fleet.policies.backlog import backlog
+from controller.fleet.policies.backlog import relative_backlog
 from controller.fleet.policies.least_load import LeastLoad
 from controller.fleet.policies.lottery import Lottery
 from controller.fleet.policies.pool import COMPARED_WHOLE
-from controller.fleet.policies.prefix_affinity import PrefixAffinity
+from controller.fleet.policies.prefix_affinity import READING_WEIGHT, PrefixAffinity
 from controller.fleet.policies.prefix_index import PrefixIndex
 from controller.fleet.policies.round_robin import RoundRobin
 from controller.fleet.policies.sessions import Sessions
@@ -201,8 +201,7 @@ def test_equal_queues_are_drawn_by_lot():
 def test_least_load_finds_the_least_backlog(among):
     chosen = make(LeastLoad).choose(Pool(among), WISH).candidate
 
-    least = min(backlog(each) / each.capacity for each in among)
-    assert backlog(chosen) / chosen.capacity == pytest.approx(least)
+    assert relative_backlog(chosen) == min(map(relative_backlog, among))
 
 
 def test_least_load_counts_prompts_where_the_shortest_queue_counts_requests():
@@ -250,16 +249,28 @@ def test_a_prompt_goes_where_its_beginning_went():
     assert choice.cached_tokens == pytest.approx(len(SYSTEM) / 4, rel=0.1)
 
 
-def test_a_saturated_worker_is_left_however_warm_it_is(settings):
-    settings.MAX_WARM_BACKLOG = 4000
-    warm, cold = Standing(prefill_tokens=4001), Standing(prefill_tokens=1000)
-    policy = make(PrefixAffinity)
+def test_a_warm_worker_is_left_once_waiting_costs_more_than_reading_again():
+    warm, cold = Standing(), Standing(prefill_tokens=1000)
+    policy, pool = make(PrefixAffinity), Pool([warm, cold])
     policy.note(warm, prompt(SYSTEM))
+    saved = READING_WEIGHT * prompt(SYSTEM).prompt_tokens
 
-    choice = policy.choose(Pool([warm, cold]), prompt(SYSTEM + QUESTION))
+    warm.prefill_tokens = saved
+    assert policy.choose(pool, prompt(SYSTEM)).candidate is warm
+    warm.prefill_tokens = saved + 1001
+    choice = policy.choose(pool, prompt(SYSTEM))
 
     assert choice.candidate is cold
+    assert choice.reason == "least load"
     assert choice.cached_tokens == 0
+
+
+def test_a_fleet_that_is_behind_everywhere_keeps_its_caches():
+    among = [Standing(queue_length=500) for _ in range(4)]
+    policy, pool = make(PrefixAffinity), Pool(among)
+    policy.note(among[2], prompt(SYSTEM))
+
+    assert policy.choose(pool, prompt(SYSTEM)).candidate is among[2]
 
 
 def test_of_two_warm_workers_the_less_busy_is_taken():
@@ -288,10 +299,8 @@ def test_a_worker_that_was_started_anew_is_cold():
 def test_where_nothing_is_shared_affinity_is_least_load(among, text):
     chosen = make(PrefixAffinity).choose(Pool(among), prompt(text)).candidate
 
-    work = len(text) // 4
-    least = min((backlog(each) + work) / each.capacity for each in among)
-    found = (backlog(chosen) + work) / chosen.capacity
-    assert found == pytest.approx(least)
+    least = min(relative_backlog(each) for each in among)
+    assert relative_backlog(chosen) == pytest.approx(least, abs=1e-6)
 
 
 def test_the_index_knows_how_deep_each_engine_is():
@@ -355,19 +364,26 @@ def test_the_holders_of_a_popular_block_are_bounded():
 # -- By session ------------------------------------------------------------------------
 
 
-def test_a_session_stays_with_its_worker_while_it_has_room(settings):
-    settings.MAX_WARM_BACKLOG = 4000
+def test_a_session_stays_with_its_worker_while_others_are_not_much_freer():
     mine, other = Standing(), Standing()
     pool, sessions = Pool([mine, other]), Sessions()
-    wish = Wish(task=Task.CHAT, session="key:1 abc")
+    wish = Wish(task=Task.CHAT, prompt_tokens=2000, session="key:1 abc")
     assert sessions.choose(pool, wish) is None
     sessions.note(mine, wish)
 
     assert sessions.choose(pool, wish).candidate is mine
     assert sessions.choose(pool, Wish(task=Task.CHAT, session="key:2 abc")) is None
-    mine.prefill_tokens = 4001
+    mine.prefill_tokens = READING_WEIGHT * 2000
+    assert sessions.choose(pool, wish).candidate is mine
+    mine.prefill_tokens += 1
     assert sessions.choose(pool, wish) is None
-    mine.prefill_tokens = 0
+
+
+def test_a_session_whose_worker_is_gone_begins_anew():
+    gone, other = Standing(), Standing()
+    sessions, wish = Sessions(), Wish(task=Task.CHAT, session="key:1 abc")
+    sessions.note(gone, wish)
+
     assert sessions.choose(Pool([other]), wish) is None
 
 

@@ -1,7 +1,5 @@
 """How much work lies before a worker, in tokens to be read."""
 
-from django.conf import settings
-
 from controller.fleet.policies.policy import Candidate, capacity
 
 # What a request that is being answered keeps from the others, as if it were a prompt
@@ -23,6 +21,6 @@ def backlog(candidate: Candidate) -> float:
     return candidate.prefill_tokens + TOKENS_PER_REQUEST * num_requests
 
 
-def is_saturated(candidate: Candidate) -> bool:
-    """Its backlog is more than is worth waiting for, however warm it is."""
-    return backlog(candidate) > settings.MAX_WARM_BACKLOG * capacity(candidate)
+def relative_backlog(candidate: Candidate) -> float:
+    """The same for a worker of weight 1."""
+    return backlog(candidate) / capacity(candidate)

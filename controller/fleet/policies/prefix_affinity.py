@@ -1,26 +1,36 @@
-"""Prefix affinity: where the prompt's beginning is cached, while there is room."""
+"""Prefix affinity: where the prompt's beginning is cached, unless that costs too much.
+
+llm-d's "sticky until saturated" (2026) with another threshold. There, a warm worker
+is left once its backlog passes a fixed number of tokens, which depends on the
+hardware; and when all workers are behind, all give up their caches at once, and each
+reads everything again. Here the backlogs of two workers are weighed against what one
+of them would have to read again, so nothing needs calibrating. `docs/routing.md` has
+the measurements.
+"""
 
 import random
 from typing import ClassVar
 
 from django.conf import settings
 
-from controller.fleet.policies.backlog import backlog, is_saturated
-from controller.fleet.policies.policy import Candidate, Choice, Policy, capacity
+from controller.fleet.policies.backlog import relative_backlog
+from controller.fleet.policies.policy import Candidate, Choice, Policy
 from controller.fleet.policies.pool import Pool
 from controller.fleet.policies.prefix_index import PrefixIndex
 from controller.fleet.wishes import Wish
 
-# Warm is who holds this part of the prompt or more.
-WARM_SHARE = 0.8
+# A token to be read weighs more than one that another request waits for: reading
+# what is cached elsewhere delays all who come after, and evicts what they know. From
+# 4 to 16 it matters little; at 1 a busy fleet forgets everything, at 64 one worker
+# is asked by all.
+READING_WEIGHT = 8
 
 
 class PrefixAffinity(Policy):
-    """Sticky until saturated (llm-d's method, 2026).
+    """The worker with the least backlog per weight, and uncached tokens of this
+    prompt, each of which counts `READING_WEIGHT` times; ties fall by lot.
 
-    Of the workers that hold most of the prompt, the one with the least work, this
-    prompt's uncached rest included, as long as it is not saturated; else the one
-    with the least of all, cached or not.
+    Where nothing is cached this is least load.
     """
 
     reads_prompts: ClassVar[bool] = True
@@ -31,20 +41,23 @@ class PrefixAffinity(Policy):
 
     def choose(self, pool: Pool, wish: Wish) -> Choice:
         cached = self._cached_tokens(pool, wish)
-        warm = [
-            (candidate, _work(candidate, wish, tokens))
-            for candidate, tokens in cached.items()
-            if tokens >= WARM_SHARE * wish.prompt_tokens
+        among = cached | {
+            each: cached.get(each, 0) for each in pool.compared(self._rng)
+        }
+        scores = [
+            (
+                each,
+                relative_backlog(each) + READING_WEIGHT * (wish.prompt_tokens - tokens),
+            )
+            for each, tokens in among.items()
         ]
-        if warm:
-            candidate, _ = self.best(warm)
-            if not is_saturated(candidate):
-                return Choice(candidate, "warm", cached[candidate], warm)
-        among = dict.fromkeys(cached) | dict.fromkeys(pool.compared(self._rng))
-        scores = [(each, _work(each, wish, cached.get(each, 0))) for each in among]
         candidate, _ = self.best(scores)
-        reason = "warm ones saturated" if warm else "least work"
-        return Choice(candidate, reason, cached.get(candidate, 0), scores)
+        return Choice(
+            candidate,
+            "warm" if among[candidate] else "least load",
+            cached_tokens=among[candidate],
+            scores=scores,
+        )
 
     def note(self, chosen: Candidate, wish: Wish) -> None:
         self._index.note(wish.chain, chosen.start_id)
@@ -61,8 +74,3 @@ class PrefixAffinity(Policy):
             if candidate is not None:
                 cached[candidate] = wish.tokens_in_blocks(depth)
         return cached
-
-
-def _work(candidate: Candidate, wish: Wish, cached_tokens: int) -> float:
-    uncached = wish.prompt_tokens - cached_tokens
-    return (backlog(candidate) + uncached) / capacity(candidate)

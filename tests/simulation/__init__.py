@@ -1,0 +1,1 @@
+"""A fleet in simulated time: our real dispatch before engines with measured costs."""
