@@ -82,6 +82,7 @@ class GatewayCollector(Collector):
             *_process_gauges(running),
             *_worker_gauges(running.fleet),
             *_line_gauges(running.turns),
+            _prefix_index_gauge(running.fleet),
         ]
 
 
@@ -127,6 +128,17 @@ def _worker_gauges(fleet: Fleet) -> list[GaugeMetricFamily]:
         breaker.add_metric([worker.address], BREAKER_NUMBERS[load.breaker.state])
         share.add_metric([worker.address], load.slow_start)
     return [live, queue, breaker, share]
+
+
+def _prefix_index_gauge(fleet: Fleet) -> GaugeMetricFamily:
+    remembered = GaugeMetricFamily(
+        "switchyard_prefix_index_blocks",
+        "Blocks of prompts that prefix_affinity remembers.",
+        labels=["model", "task"],
+    )
+    for (model, task), dispatcher in fleet.dispatchers.items():
+        remembered.add_metric([model, task], dispatcher.policy.num_remembered)
+    return remembered
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:

@@ -57,6 +57,7 @@ def snapshot_of(model: str, workers: Iterable[WorkerView], policy: str) -> Snaps
         aliases=(),
         description="",
         policy=policy,
+        required_labels={},
         created_at=now(),
         workers=workers,
         tasks=frozenset({Task.CHAT}),

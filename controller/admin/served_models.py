@@ -10,8 +10,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from controller.admin.base import AnnouncingAdmin
+from controller.admin.labels import clean_labels
 from controller.admin.worker_states import takes_requests
 from controller.models import ModelAlias, Placement, ServedModel
 from workers.protocol import ModelName
@@ -30,7 +32,11 @@ def clean_model_name(name: str) -> str:
 class ServedModelForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = ServedModel
-        fields = ("name", "description", "policy", "is_enabled")
+        fields = ("name", "description", "policy", "required_labels", "is_enabled")
+        widgets = {"required_labels": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
+
+    def clean_required_labels(self) -> dict[str, str]:
+        return clean_labels(self.cleaned_data["required_labels"])
 
     def clean_name(self) -> str:
         name = clean_model_name(self.cleaned_data["name"])

@@ -19,6 +19,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from controller.admin.base import ConsoleAdmin
+from controller.admin.labels import clean_labels
 from controller.admin.worker_states import COLOURS, ShownState, with_shown_state
 from controller.durations import rough
 from controller.models import Placement, Worker, WorkerBreaker
@@ -81,14 +82,7 @@ class WorkerForm(forms.ModelForm):  # type: ignore[type-arg]
         return weight
 
     def clean_labels(self) -> dict[str, str]:
-        labels = self.cleaned_data["labels"] or {}
-        if not isinstance(labels, dict) or not all(
-            isinstance(value, str) for value in labels.values()
-        ):
-            raise forms.ValidationError(
-                _('Labels are names with texts, such as {"zone": "eu-1"}.')
-            )
-        return labels
+        return clean_labels(self.cleaned_data["labels"])
 
 
 class PlacementInline(TabularInline):  # type: ignore[misc]  # no types

@@ -90,7 +90,7 @@ class Fleet:
         self.num_breaker_changes = 0
         self._breaker_rules = BreakerRules.of_settings()
         self._recovery = Recovery(self.clock)
-        self._dispatchers: dict[tuple[str, Task], Dispatcher] = {}
+        self.dispatchers: dict[tuple[str, Task], Dispatcher] = {}
         self.on_room: Callable[[UUID | None], None] = lambda worker_id: None
         """Called when a worker, or any of them, may have more room than before."""
 
@@ -114,7 +114,7 @@ class Fleet:
                 self._recovery.begin(loads[worker_id])
         self.loads = loads
         self.snapshot = snapshot
-        self._dispatchers = self._new_dispatchers()
+        self.dispatchers = self._new_dispatchers()
         for load in loads.values():
             self._offer(load)
         self.on_room(None)
@@ -125,7 +125,7 @@ class Fleet:
         for model in self.snapshot.listed:
             for task in map(Task, model.tasks):
                 policy_name = self._policy_name(model)
-                dispatcher = self._dispatchers.get((model.name, task))
+                dispatcher = self.dispatchers.get((model.name, task))
                 if dispatcher is None or dispatcher.policy_name != policy_name:
                     dispatcher = Dispatcher(policy_name, task)
                 dispatcher.pool, dispatcher.full = Pool(), set()
@@ -248,7 +248,7 @@ class Fleet:
         task that no worker of the model does, `NoWorkerAvailable` when none is live,
         and of its kind `WorkersFull` when none of those has room.
         """
-        dispatcher = self._dispatchers.get((model.name, wish.task))
+        dispatcher = self.dispatchers.get((model.name, wish.task))
         if dispatcher is None:
             raise self._none_for(model, wish.task)
         pool = dispatcher.pool
@@ -394,7 +394,7 @@ class Fleet:
     def _dispatchers_of(self, worker: WorkerView) -> Iterator[Dispatcher]:
         for name, placement in worker.placements.items():
             for task in placement.tasks:
-                dispatcher = self._dispatchers.get((name, Task(task)))
+                dispatcher = self.dispatchers.get((name, Task(task)))
                 if dispatcher is not None:  # the model may be disabled
                     yield dispatcher
 
@@ -407,7 +407,10 @@ class Fleet:
                 code="unsupported_task",
             )
         if not model.workers:
-            reason = "no worker that serves it is registered"
+            labels = ", ".join(map("=".join, model.required_labels.items()))
+            reason = "no worker that serves it is registered" + (
+                f" with the labels {labels}" if labels else ""
+            )
         else:
             reasons = [self.why_not(worker) or "failing" for worker in model.workers]
             counted = ", ".join(

@@ -64,12 +64,13 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelView:
-    """A served model and all registered workers that serve it, live or not."""
+    """A served model and all registered workers that may serve it, live or not."""
 
     name: str
     aliases: tuple[str, ...]
     description: str
     policy: str
+    required_labels: Mapping[str, str]
     created_at: datetime
     workers: tuple[WorkerView, ...]
     tasks: frozenset[str]
@@ -95,13 +96,11 @@ class Snapshot:
 
 def load_snapshot() -> Snapshot:
     """The fleet as it stands in the database. Five queries, whatever its size."""
-    placements: dict[UUID, dict[str, PlacementView]] = {}
+    placements: dict[UUID, list[Placement]] = {}
     for row in Placement.objects.filter(worker__left_at=None).select_related(
         "served_model"
     ):
-        placements.setdefault(row.worker_id, {})[row.served_model.name] = (
-            _placement_view(row)
-        )
+        placements.setdefault(row.worker_id, []).append(row)
     workers = _load_workers(placements, load_wishes())
     aliases: dict[int, list[str]] = {}
     for alias in ModelAlias.objects.all():
@@ -121,14 +120,14 @@ def load_snapshot() -> Snapshot:
 
 
 def _load_workers(
-    placements: Mapping[UUID, dict[str, PlacementView]], wishes: Wishes
+    placements: Mapping[UUID, list[Placement]], wishes: Wishes
 ) -> dict[UUID, WorkerView]:
     """The registered workers whose engine key can be read; one that was written with
     lost FIELD_KEYS is unknown here, and joins again by itself with its key."""
     workers = {}
     for worker in Worker.objects.registered():
         try:
-            view = _worker_view(worker, placements.get(worker.id, {}), wishes)
+            view = _worker_view(worker, placements.get(worker.id, []), wishes)
         except InvalidToken:
             logger.warning("worker %s: FIELD_KEYS do not open its engine key", worker)
             continue
@@ -146,10 +145,14 @@ def _placement_view(row: Placement) -> PlacementView:
     )
 
 
-def _worker_view(
-    worker: Worker, placements: dict[str, PlacementView], wishes: Wishes
-) -> WorkerView:
-    bases = [name for name, placement in placements.items() if not placement.parent]
+def _worker_view(worker: Worker, rows: list[Placement], wishes: Wishes) -> WorkerView:
+    """The worker with those of its models that its labels permit."""
+    placements = {
+        row.served_model.name: _placement_view(row)
+        for row in rows
+        if row.served_model.required_labels.items() <= worker.labels.items()
+    }
+    bases = [row.served_model.name for row in rows if not row.parent]
     return WorkerView(
         id=worker.id,
         address=worker.address,
@@ -203,6 +206,7 @@ def _model_view(
         aliases=tuple(sorted(aliases)),
         description=served.description,
         policy=served.policy,
+        required_labels=served.required_labels,
         created_at=served.created_at,
         workers=tuple(workers),
         tasks=frozenset().union(*(placement.tasks for placement in placements)),

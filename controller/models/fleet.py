@@ -36,6 +36,15 @@ class ServedModel(models.Model):
         blank=True,
         help_text="How a worker is chosen; default: DISPATCH_POLICY.",
     )
+    required_labels = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        blank=True,
+        help_text=(
+            "Dispatch only to workers that have these labels, such as"
+            ' {"zone": "eu"}; empty: to all.'
+        ),
+    )
     is_enabled = models.BooleanField("enabled", default=True)
     created_at = models.DateTimeField(default=now, editable=False)
 

@@ -335,6 +335,17 @@ def test_disabling_a_model_is_announced(console):
     assert fleet_revision() > revision
 
 
+def test_labels_that_a_model_requires_are_texts(console):
+    model = make_served_model("llama")
+
+    refused = console.post(change_url(model), model_form(required_labels='["eu"]'))
+    console.post(change_url(model), model_form(required_labels='{"zone": "eu"}'))
+
+    assert refused.context["errors"]
+    model.refresh_from_db()
+    assert model.required_labels == {"zone": "eu"}
+
+
 def test_live_workers_of_a_model_are_counted(console):
     make_worker("llama")
     make_worker("llama")

@@ -130,6 +130,19 @@ def test_a_heartbeat_brings_a_silent_worker_back(db, fleet, time):
     assert acquire(fleet).id == worker.id
 
 
+def test_a_worker_that_comes_back_gets_requests_beside_the_others(db, fleet, time):
+    back, steady = make_worker(MODEL), make_worker(MODEL)
+    adopt(fleet)
+    pass_seconds(fleet, time, 10)
+    fleet.hear(steady.id, beat(running=9))
+    pass_seconds(fleet, time, 10)
+    assert acquire(fleet).id == steady.id  # the other is silent by now
+
+    fleet.hear(back.id, beat())
+
+    assert acquire(fleet).id == back.id
+
+
 def test_our_own_stand_still_is_no_workers_silence(db, fleet, time):
     make_worker(MODEL)
     adopt(fleet)
@@ -232,6 +245,20 @@ def test_a_task_that_no_worker_does_is_the_clients_mistake(db, fleet):
     with pytest.raises(InvalidRequest, match="it does embeddings") as caught:
         acquire(fleet)
     assert caught.value.param == "model"
+
+
+def test_a_model_is_served_only_by_workers_with_its_labels(db, fleet):
+    model = make_served_model(MODEL, required_labels={"zone": "eu"})
+    make_worker(model, labels={"zone": "us", "gpu": "h100"})
+    make_worker(model)
+    european = make_worker(model, labels={"zone": "eu", "gpu": "h100"}, running=50)
+    adopt(fleet)
+
+    assert acquire(fleet).id == european.id
+    Worker.objects.filter(pk=european.pk).update(left_at=now())
+    adopt(fleet)
+    with pytest.raises(NoWorkerAvailable, match="registered with the labels zone=eu"):
+        acquire(fleet)
 
 
 # -- What other web processes heard ----------------------------------------------------

@@ -82,6 +82,8 @@ async def test_gauges_show_the_running_gateway(gateway):
     assert await metric('switchyard_upstream_connections{use="busy"}') == 0
     assert await metric("switchyard_tasks") > 1
     assert await metric(f"switchyard_worker_queue_length{worker}") == 1
+    index = f'switchyard_prefix_index_blocks{{model="{MODEL}",task="chat"}}'
+    assert await metric(index) == 0
     assert await metric("switchyard_ledger_queued ") == 1
     assert await metric("switchyard_in_flight ") == 0
 
