@@ -44,6 +44,12 @@ class RequestBody(Struct):
 
     model: Annotated[str, Meta(min_length=1, max_length=200)]
     user: str | None = None
+    prompt_cache_key: str | None = None
+
+    @property
+    def session(self) -> str:
+        """What the client says that it belongs together with; empty: nothing."""
+        return self.prompt_cache_key or self.user or ""
 
     @property
     def wants_stream(self) -> bool:

@@ -191,9 +191,9 @@ def client_request_id(request: LeanRequest) -> str:
 
 
 def session(request: LeanRequest, checked: bodies.RequestBody) -> str:
-    """What the client calls the session: by a header, or by naming its end user."""
-    given = request.META.get("HTTP_X_SESSION_ID") or checked.user or ""
-    return str(given)[:MAX_CLIENT_ID]
+    """What the client calls the session, by a header or in the body."""
+    given: str = request.META.get("HTTP_X_SESSION_ID") or checked.session
+    return given[:MAX_CLIENT_ID]
 
 
 def model_object(model: ModelView) -> dict[str, Any]:

@@ -117,7 +117,10 @@ async def is_idle(gateway) -> bool:
     return (
         not gateway.exchanges
         and not gateway._concurrent
-        and all(load.in_flight == 0 for load in gateway.fleet.loads.values())
+        and all(
+            load.in_flight == load.prefill_tokens == 0
+            for load in gateway.fleet.loads.values()
+        )
     )
 
 
@@ -143,6 +146,21 @@ async def test_a_stream_comes_through_whole_and_is_recorded(gateway, engine):
     assert (row.prompt_tokens, row.completion_tokens) == (4, 5)
     assert not row.tokens_estimated
     assert 0 < row.overhead_seconds <= row.ttft_seconds <= row.duration_seconds
+    assert await is_idle(gateway)
+
+
+async def test_a_prompt_counts_as_work_until_its_first_output(gateway, engine):
+    [load] = gateway.fleet.loads.values()
+    waiting = make_request("word " * 400 + "[[first_ms=300 tokens=50]]")
+    opening = asyncio.create_task(gateway.open(CALLER, waiting))
+    await asyncio.to_thread(engine.wait_for, started=1)
+    before = load.prefill_tokens
+
+    async with aclosing(await opening):
+        during = load.prefill_tokens, load.in_flight
+
+    assert before == pytest.approx(500, abs=20)
+    assert during == (0, 1)
     assert await is_idle(gateway)
 
 
