@@ -7,8 +7,8 @@ export PORT HOST ENGINE
 COVERAGE = $(addprefix --cov=,config controller openai_api chat workers) --cov-report=term:skip-covered
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench soak lock clean environment environment-vllm
-.PHONY: environment-test
+.PHONY: help run test lint format bench soak simulate lock clean
+.PHONY: environment environment-vllm environment-test
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 26
@@ -37,6 +37,9 @@ bench: environment-test ## Measure gateway and engines (ARGS).
 
 soak: environment-test ## Run it under load and failures (MINUTES, ARGS).
 	@.venv/bin/python -m tests.soak --minutes $(or $(MINUTES),10) $(ARGS)
+
+simulate: environment-test ## Simulate routing in fleets of 2 to 500 workers (ARGS).
+	@.venv/bin/python -m tests.simulation $(ARGS)
 
 lock: environment-test ## Write the versions that are installed to deploy/constraints.txt.
 	@.venv/bin/python deploy/lock.py .venv deploy/constraints.txt

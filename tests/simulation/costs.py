@@ -18,10 +18,10 @@ class Costs:
 
     seconds_per_prompt_token: float = 9.1 / 2816
     """Measured: 9.1 s to the first token of a prompt of 2,816 that is not cached."""
-    seconds_per_step: float = 0.035
-    seconds_per_sequence: float = 0.005
+    seconds_per_step: float = 0.034
+    seconds_per_sequence: float = 0.0049
     """With the line above fitted to decoding at 25.3, 112.8 and 139.3 tokens/s with 1,
-    8 and 16 sequences (float32, threads bound): 40, 75 and 115 ms a step."""
+    8 and 16 sequences (float32, threads bound): 39, 73 and 112 ms a step."""
     tokens_per_step: int = 2048
     """vLLM's budget: a longer prompt is read in chunks, between which others write."""
     max_sequences: int = 16

@@ -3,7 +3,7 @@
 import random
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from django.test import override_settings
@@ -41,6 +41,7 @@ class Outcome:
     """What was seen of the requests that came after the warm-up."""
 
     scenario: Scenario
+    num_runs: int = 1
     ttfts: list[float] = field(default_factory=list)
     """Seconds; of those still waiting at the end, how long they have waited by then."""
     num_ended: int = 0
@@ -50,11 +51,13 @@ class Outcome:
 
     @property
     def counted_seconds(self) -> float:
-        return self.scenario.seconds - self.scenario.warm_up_seconds
+        seconds = self.scenario.seconds - self.scenario.warm_up_seconds
+        return seconds * self.num_runs
 
     @property
-    def requests_per_second(self) -> float:
-        return self.num_ended / self.counted_seconds
+    def turns_per_second(self) -> float:
+        """Of one worker, on average."""
+        return self.num_ended / self.counted_seconds / self.scenario.num_workers
 
     @property
     def tokens_per_second(self) -> float:
@@ -68,10 +71,13 @@ class Outcome:
         return statistics.quantiles(self.ttfts, n=100)[percentile - 1]
 
 
-def simulate(scenario: Scenario) -> Outcome:
-    """Run it. Equal scenarios have equal outcomes."""
+def simulate(scenario: Scenario, num_seeds: int = 1) -> Outcome:
+    """The outcome of so many runs together. Equal scenarios have equal outcomes."""
+    outcome = Outcome(scenario, num_runs=num_seeds)
     with override_settings(HEARTBEAT_EXPIRY=timedelta(seconds=15)):
-        return Simulation(scenario).run()
+        for seed in range(scenario.seed, scenario.seed + num_seeds):
+            Simulation(replace(scenario, seed=seed), outcome).run()
+    return outcome
 
 
 class SimulatedClock(LoopClock):
@@ -84,23 +90,25 @@ class SimulatedClock(LoopClock):
 
 
 class Simulation:
-    def __init__(self, scenario: Scenario) -> None:
+    """One run, which adds to an outcome what it sees."""
+
+    def __init__(self, scenario: Scenario, outcome: Outcome) -> None:
         self.scenario = scenario
-        self.outcome = Outcome(scenario)
+        self.outcome = outcome
         self._events = Events()
         self._rng = random.Random(scenario.seed)
         workers = [worker_view(MODEL, at) for at in range(scenario.num_workers)]
         self._fleet = Fleet(SimulatedClock(self._events))
         self._fleet.adopt(snapshot_of(MODEL, workers, scenario.policy))
         self._model = self._fleet.snapshot.models[MODEL]
-        for dispatcher in self._fleet._dispatchers.values():
+        for dispatcher in self._fleet.dispatchers.values():
             dispatcher.policy._rng = random.Random(scenario.seed)
         self._engines = {
             worker.id: Engine(self._events, scenario.costs) for worker in workers
         }
         self._asked_at: dict[Job, float] = {}
 
-    def run(self) -> Outcome:
+    def run(self) -> None:
         for at, worker in enumerate(self._model.workers):
             self._beat_forever(worker, HEARTBEAT_SECONDS * at / len(self._engines))
         self._arrive_forever()
@@ -108,7 +116,6 @@ class Simulation:
         for asked_at in self._asked_at.values():  # no output yet
             if asked_at >= self.scenario.warm_up_seconds:
                 self.outcome.ttfts.append(self._events.now - asked_at)
-        return self.outcome
 
     def _beat_forever(self, worker, moment: float) -> None:
         engine = self._engines[worker.id]

@@ -7,6 +7,8 @@ from functools import cached_property
 
 from tests.simulation.costs import BLOCK_TOKENS
 
+LONGEST_QUESTION = 6000
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -20,12 +22,15 @@ class Workload:
     answer_tokens: int
     num_turns: int
     think_seconds: float
+    is_uneven: bool = False
+    """Questions are drawn from an exponential distribution instead: most are short,
+    and a few hold a worker up for long."""
 
 
 SHARED = Workload("shared", 6, 1800, 100, 100, 4, 20.0)
-"""A few assistants for each worker (the design's "B2B"): long instructions, short
-questions. One worker's cache has room for about ten conversations, not for all."""
-UNSHARED = Workload("unshared", 0, 0, 700, 100, 1, 0.0)
+"""Six assistants for each worker, with long instructions and short questions. One
+worker's cache has room for about ten conversations, not for all."""
+UNSHARED = Workload("unshared", 0, 0, 700, 100, 1, 0.0, is_uneven=True)
 """Every prompt its own: there is nothing that a cache could know."""
 
 
@@ -87,18 +92,20 @@ def conversations(
     while True:
         number += 1
         [group] = rng.choices(range(num_groups), popularity)
-        exchanges = [
-            (
-                max(1, _around(workload.question_tokens, rng)),
-                max(1, _around(workload.answer_tokens, rng)),
-            )
-            for _ in range(workload.num_turns)
-        ]
+        exchanges = [_exchange(workload, rng) for _ in range(workload.num_turns)]
         thinks = [
             rng.expovariate(1 / workload.think_seconds) if workload.think_seconds else 0
             for _ in exchanges
         ]
         yield Conversation(number, group, sizes[group], exchanges, thinks)
+
+
+def _exchange(workload: Workload, rng: random.Random) -> tuple[int, int]:
+    question = _around(workload.question_tokens, rng)
+    if workload.is_uneven:
+        drawn = round(rng.expovariate(1 / workload.question_tokens))
+        question = min(drawn, LONGEST_QUESTION)
+    return max(1, question), max(1, _around(workload.answer_tokens, rng))
 
 
 def _around(mean: int, rng: random.Random) -> int:
