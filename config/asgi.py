@@ -29,7 +29,9 @@ sockets: Any = AllowedHostsOriginValidator(
 application: Application = by_type(
     {
         "http": lifespan.started_before(
-            by_first_segment(LeanHandler(settings.LEAN_URLCONF), pages)
+            by_first_segment(
+                LeanHandler(settings.LEAN_URLCONF, settings.LEAN_MIDDLEWARE), pages
+            )
         ),
         "websocket": lifespan.started_before(sockets),
         "lifespan": lifespan,

@@ -95,6 +95,8 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "config.urls"
 LEAN_URLCONF = "config.lean_urls"
+# All that runs there: async-capable, and free for a request that it does not concern.
+LEAN_MIDDLEWARE = ["openai_api.cors.CorsMiddleware"]
 ASGI_APPLICATION = "config.asgi.application"
 TEMPLATES = [
     {

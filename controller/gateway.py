@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 
 from controller import metrics
+from controller.cors import OriginRules, load_origin_rules
 from controller.errors import ModelNotFound, ShuttingDown, TooManyConcurrent
 from controller.fleet.breaker_rows import BreakerRows, write_breakers
 from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_heartbeats
@@ -26,6 +27,7 @@ from controller.identity.caller import Caller
 from controller.identity.keyring import KeyRing, write_last_used
 from controller.ledger.queue import LedgerQueue, write_batch
 from controller.models import Revision
+from controller.models.revision import Counts
 from controller.relay.client import UpstreamClient
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
@@ -54,12 +56,13 @@ class Gateway:
         self._reads = DatabaseThread("gateway-reads")
         self._writes = DatabaseThread("gateway-writes")
         self.keys = KeyRing(self._reads.run)
+        self.origins = OriginRules()
         self.exchanges: set[Exchange] = set()
         self.is_ready = False
         self.is_stopping = False
         self._failing_jobs: set[str] = set()
         self._concurrent: Counter[str] = Counter()
-        self._revision = (-1, -1)
+        self._revision = Counts(-1, -1, -1)
         self._reloading = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -227,13 +230,14 @@ class Gateway:
         await self._writes.run(write_breakers, [])
 
     async def _look_for_changes(self) -> None:
-        fleet, keys = await self._reads.run(Revision.current)
-        known_fleet, known_keys = self._revision
-        if keys != known_keys:
+        counts, known = await self._reads.run(Revision.current), self._revision
+        if counts.keys != known.keys:
             self.keys.forget()
-        if fleet != known_fleet:
+        if counts.origins != known.origins:
+            self.origins = await self._reads.run(load_origin_rules)
+        if counts.fleet != known.fleet:
             await self.reload()
-        self._revision = (fleet, keys)
+        self._revision = counts
         if settings.WEB_PROCESSES > 1:
             for heard in await self._reads.run(read_heartbeats):
                 self.fleet.hear_of(*heard)

@@ -10,7 +10,7 @@ import asyncio
 import io
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -18,6 +18,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
+from django.utils.module_loading import import_string
 from rest_framework.exceptions import APIException, MethodNotAllowed
 from rest_framework.views import APIView
 
@@ -103,6 +104,9 @@ def _too_large(limit: int) -> BodyTooLarge:
     )
 
 
+GetResponse = Callable[[LeanRequest], Awaitable[HttpResponseBase]]
+
+
 class Source(Protocol):
     """What a `PumpedResponse` sends: blocks of bytes, until an empty one."""
 
@@ -140,17 +144,23 @@ def _encoded_headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
 
 
 class LeanHandler:
-    """An ASGI application over one urlconf, with no middleware and no thread hop."""
+    """An ASGI application over one urlconf, with no thread hop.
 
-    def __init__(self, urlconf: str) -> None:
+    `middleware` names async-capable middleware of Django's kind, the outermost first.
+    """
+
+    def __init__(self, urlconf: str, middleware: Sequence[str] = ()) -> None:
         self.urlconf = urlconf
+        self.get_response: GetResponse = self.respond
+        for name in reversed(middleware):
+            self.get_response = import_string(name)(self.get_response)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = LeanRequest(scope, receive)
         token = logs.request_id.set(request.request_id)
         response: HttpResponseBase | None = None
         try:
-            response = await self.respond(request)
+            response = await self.get_response(request)
             await self.send(response, send)
         except ClientGone:
             pass

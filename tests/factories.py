@@ -11,6 +11,7 @@ from typing import Any
 from controller.identity import secrets
 from controller.models import (
     Adapter,
+    AllowedOrigin,
     ApiKey,
     Invitation,
     JoinToken,
@@ -53,6 +54,13 @@ def make_team(*members: User, **fields: Any) -> Team:
 def make_key(user: User | None = None, **fields: Any) -> tuple[ApiKey, str]:
     fields.setdefault("name", f"key {next(_numbers)}")
     return ApiKey.issue(user or make_user(), **fields)
+
+
+def make_allowed_origin(pattern: str = "", **fields: Any) -> AllowedOrigin:
+    """A row of CORS, announced as the console does."""
+    pattern = pattern or f"https://app{next(_numbers)}.example.com"
+    AllowedOrigin.write_missing([pattern], **fields)
+    return AllowedOrigin.objects.get(pattern=pattern)
 
 
 def make_invitation(**fields: Any) -> tuple[Invitation, str]:

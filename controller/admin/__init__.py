@@ -5,6 +5,7 @@ One module for each thing that operators look after; importing them registers th
 
 from controller.admin import (
     adapters,
+    allowed_origins,
     api_keys,
     invitations,
     join_tokens,
@@ -17,6 +18,7 @@ from controller.admin import (
 
 __all__ = [
     "adapters",
+    "allowed_origins",
     "api_keys",
     "invitations",
     "join_tokens",

@@ -35,6 +35,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Teams"), "groups", "team"),
             (_("API keys"), "key", "apikey"),
             (_("Invitations"), "mail", "invitation"),
+            (_("Allowed origins"), "language", "allowedorigin"),
         ),
         _group(request, _("Usage"), (_("Ledger"), "receipt_long", "ledgerentry")),
     ]

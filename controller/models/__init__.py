@@ -11,10 +11,12 @@ from controller.models.fleet import (
 )
 from controller.models.identity import ApiKey, Invitation, Membership, Team, User
 from controller.models.ledger import LedgerEntry
+from controller.models.origins import AllowedOrigin
 from controller.models.revision import ProcessHeard, Revision
 
 __all__ = [
     "Adapter",
+    "AllowedOrigin",
     "ApiKey",
     "Invitation",
     "JoinToken",

@@ -1,10 +1,19 @@
 """The change channel: how web processes learn of others' writes."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import models
 from django.db.models import F
 from django.utils.timezone import now
+
+
+class Counts(NamedTuple):
+    """How often each topic has changed."""
+
+    fleet: int = 0
+    keys: int = 0
+    origins: int = 0
 
 
 class Revision(models.Model):
@@ -19,6 +28,7 @@ class Revision(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True, default=ONLY)
     fleet = models.PositiveBigIntegerField(default=0)
     keys = models.PositiveBigIntegerField(default=0)
+    origins = models.PositiveBigIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
@@ -26,21 +36,21 @@ class Revision(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"fleet {self.fleet}, keys {self.keys}"
+        return f"fleet {self.fleet}, keys {self.keys}, origins {self.origins}"
 
     @classmethod
     def bump(cls, *topics: str) -> None:
-        """Announce a change of `fleet` or `keys`; call it inside the transaction."""
+        """Announce a change of topics of `Counts`; call it inside the transaction."""
         counted = {topic: F(topic) + 1 for topic in topics}
         if not cls.objects.filter(pk=cls.ONLY).update(**counted):
             cls.objects.get_or_create(pk=cls.ONLY)
             cls.objects.filter(pk=cls.ONLY).update(**counted)
 
     @classmethod
-    def current(cls) -> tuple[int, int]:
-        """(fleet, keys); (0, 0) before the first change. One query."""
-        row = cls.objects.filter(pk=cls.ONLY).values_list("fleet", "keys").first()
-        return row or (0, 0)
+    def current(cls) -> Counts:
+        """The counts; zeros before the first change. One query."""
+        row = cls.objects.filter(pk=cls.ONLY).values_list(*Counts._fields).first()
+        return Counts(*row) if row else Counts()
 
 
 class ProcessHeard(models.Model):

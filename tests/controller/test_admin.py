@@ -11,6 +11,7 @@ from django.utils.timezone import now
 from controller.models import LedgerEntry, ProcessHeard
 from tests.factories import (
     make_adapter,
+    make_allowed_origin,
     make_invitation,
     make_join_token,
     make_key,
@@ -151,6 +152,7 @@ MAKERS = {
     ),
     "jointoken": lambda n: make_join_token(created_by=make_user()),
     "apikey": lambda n: make_key(team=make_team()),
+    "allowedorigin": lambda n: make_allowed_origin(),
     "invitation": lambda n: make_invitation(invited_by=make_user()),
     "user": lambda n: make_user(),
     "team": lambda n: make_team(make_user()),

@@ -4,12 +4,21 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
+from django.db import IntegrityError
 from django.urls import reverse
 from django.utils.timezone import now
 
 from controller.identity import secrets
-from controller.models import ApiKey, Invitation, JoinToken, Revision, User
+from controller.models import (
+    AllowedOrigin,
+    ApiKey,
+    Invitation,
+    JoinToken,
+    Revision,
+    User,
+)
 from tests.factories import (
+    make_allowed_origin,
     make_invitation,
     make_join_token,
     make_key,
@@ -36,7 +45,7 @@ def url(model, page="changelist", *args):
 
 
 def keys_revision():
-    return Revision.current()[1]
+    return Revision.current().keys
 
 
 def key_form(user, **fields):
@@ -305,3 +314,67 @@ def test_staff_cannot_touch_a_superuser(client, helper, operator):
 
     assert vars(User.objects.get(pk=operator.pk))["password"] == operator.password
     assert User.objects.get(pk=operator.pk).is_active
+
+
+# -- CORS ------------------------------------------------------------------------------
+
+
+def origin_form(pattern, **fields):
+    return {"pattern": pattern, "methods": ["*"], "headers": "*"} | fields
+
+
+def test_an_allowed_origin_is_what_the_form_said_and_announced(console):
+    revision = Revision.current().origins
+    form = origin_form(
+        " https://*.a.example ",
+        methods=["GET", "POST"],
+        headers="Authorization, Content-Type",
+        allows_credentials="on",
+    )
+
+    console.post(url("allowedorigin", "add"), form)
+
+    row = AllowedOrigin.objects.get()
+    assert row.pattern == "https://*.a.example"
+    assert row.methods == ["GET", "POST"]
+    assert row.headers == ["Authorization", "Content-Type"]
+    assert row.allows_credentials
+    assert Revision.current().origins > revision
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"pattern": "example.com"}, "write scheme and host"),
+        ({"pattern": "https://*.com"}, "top-level domain"),
+        ({"pattern": "null"}, "sandboxed frames"),
+        ({"pattern": "*", "allows_credentials": "on"}, "Not for every site"),
+        ({"methods": []}, "required"),
+        ({"methods": ["STEAL"]}, "STEAL"),
+        ({"headers": ""}, "required"),
+        ({"headers": "a:b"}, "a:b"),
+    ],
+    ids=str,
+)
+def test_a_wrong_origin_is_refused_with_the_reason(console, wrong, reason):
+    form = origin_form("https://a.example") | wrong
+
+    answer = console.post(url("allowedorigin", "add"), form)
+
+    assert reason in str(answer.context["errors"])
+    assert not AllowedOrigin.objects.exists()
+
+
+def test_deleting_an_allowed_origin_is_announced(console):
+    row = make_allowed_origin()
+    revision = Revision.current().origins
+
+    console.post(url("allowedorigin", "delete", row.pk), {"post": "yes"})
+
+    assert not AllowedOrigin.objects.exists()
+    assert Revision.current().origins > revision
+
+
+def test_the_database_itself_refuses_credentials_for_everybody(db):
+    with pytest.raises(IntegrityError):
+        AllowedOrigin.objects.create(pattern="*", allows_credentials=True)

@@ -18,9 +18,14 @@ from controller.errors import (
 )
 from controller.gateway import gateway, is_running, running_gateway
 from controller.identity.caller import Caller, chat_caller, guest_caller
-from controller.models import ApiKey, LedgerEntry, ServedModel, Worker
+from controller.models import ApiKey, LedgerEntry, Revision, ServedModel, Worker
 from controller.relay.request import InferenceRequest
-from tests.factories import make_key, make_served_model, make_worker
+from tests.factories import (
+    make_allowed_origin,
+    make_key,
+    make_served_model,
+    make_worker,
+)
 from tests.mock_engine import running_mock_engine
 from workers.protocol import Heartbeat, Task, WorkerState
 
@@ -173,6 +178,16 @@ async def test_a_revoked_key_is_refused_within_a_second(running):
 
     with pytest.raises(AuthenticationFailed):
         await asyncio.wait_for(use(), timeout=2)
+
+
+async def test_allowed_origins_are_known_within_a_second(running):
+    row = await sync_to_async(make_allowed_origin)("https://app.example.com")
+    await until(lambda: running.origins.find("https://app.example.com"))
+
+    await sync_to_async(row.delete)()
+    await sync_to_async(Revision.bump)("origins")
+
+    await until(lambda: not running.origins)
 
 
 async def test_the_use_of_a_key_is_written(running):

@@ -83,7 +83,7 @@ async def test_a_worker_with_a_token_and_a_guarded_engine_is_in_the_fleet(engine
     join = make_join(
         engine, models=[offer], capacity=capacity, weight=2.5, labels={"gpu": "h100"}
     )
-    fleet_before, _ = await sync_to_async(Revision.current)()
+    fleet_before = (await sync_to_async(Revision.current)()).fleet
 
     registration = await registry.register(join, secret)
 
@@ -102,7 +102,7 @@ async def test_a_worker_with_a_token_and_a_guarded_engine_is_in_the_fleet(engine
     assert placement.upstream_model == "Qwen/Qwen3-8B"
     alias = await ModelAlias.objects.aget()
     assert (alias.name, alias.served_model_id) == ("gpt-4", placement.served_model_id)
-    assert (await sync_to_async(Revision.current)())[0] > fleet_before
+    assert (await sync_to_async(Revision.current)()).fleet > fleet_before
 
 
 async def test_two_workers_may_serve_one_model_under_the_same_alias(engine):
@@ -521,7 +521,7 @@ async def test_a_worker_removed_during_its_challenge_does_not_come_back(engine):
 
 async def test_a_worker_leaves_with_its_own_credential_alone(engine):
     first = await joined(engine)
-    fleet_before, _ = await sync_to_async(Revision.current)()
+    fleet_before = (await sync_to_async(Revision.current)()).fleet
 
     with pytest.raises(WorkerRefused):
         await registry.leave(
@@ -532,7 +532,7 @@ async def test_a_worker_leaves_with_its_own_credential_alone(engine):
 
     assert len(still_there) == 1
     assert await sync_to_async(list_workers)() == []
-    assert (await sync_to_async(Revision.current)())[0] == fleet_before + 1
+    assert (await sync_to_async(Revision.current)()).fleet == fleet_before + 1
 
 
 # -- Cost -----------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def test_programs_get_json():
 
 def test_drain_and_resume_are_wishes_that_web_processes_hear():
     worker = make_worker(address="http://gpu-1:21002")
-    before, _ = Revision.current()
+    before = Revision.current().fleet
 
     assert f"Drained {str(worker.pk)[:8]}" in output("drain", "http://gpu-1")
     worker.refresh_from_db()
@@ -68,7 +68,7 @@ def test_drain_and_resume_are_wishes_that_web_processes_hear():
     output("resume", str(worker.pk))
     worker.refresh_from_db()
     assert not worker.drain_wished
-    assert Revision.current()[0] == before + 2
+    assert Revision.current().fleet == before + 2
 
 
 def test_a_removed_worker_is_out_of_the_fleet():

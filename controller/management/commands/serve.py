@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from config import env
+from controller.management.first_rows import add_first_rows, write_first_rows
 from controller.serving.options import ServeOptions
 
 
@@ -42,6 +43,7 @@ class Command(BaseCommand):
             help="on loopback: callers without a right key are one limited guest",
         )
         parser.add_argument("--fd", type=int, help="an inherited listening socket")
+        add_first_rows(parser)
 
     def handle(self, **flags: Any) -> None:
         options = ServeOptions(
@@ -55,6 +57,8 @@ class Command(BaseCommand):
         check(options, flags)
         apply_to_settings(flags)
         self.check()
+        if options.fd is None:  # of several processes the first one, alone
+            write_first_rows(flags, self.stdout.write)
         listener = None if needs_own_endpoint(options) else listen(options)
         if flags["workers"] > 1 and options.fd is None:
             from controller.serving.processes import WebProcesses
