@@ -22,13 +22,13 @@ def client_ip(
     choose its address by sending the header itself. What is no address ends the walk.
     """
     networks = tuple(trusted)
-    nearest = _parsed(peer)
+    nearest = parse_address(peer)
     if nearest is None:  # a unix socket: whoever writes to it is on this machine
         nearest = IPv4Address("127.0.0.1")
     for item in reversed(forwarded_for.split(",")):
         if not any(nearest in network for network in networks):
             break
-        farther = _parsed(item)
+        farther = parse_address(item)
         if farther is None:
             break
         nearest = farther
@@ -51,7 +51,7 @@ def parse_networks(text: str) -> list[str]:
     return networks
 
 
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     """The address, an IPv4 one mapped into IPv6 unwrapped; None for anything else."""
     try:
         address = ip_address(text.strip())

@@ -6,6 +6,9 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
+from controller.addresses import parse_networks
+from controller.identity.origins import parse_pattern
+
 
 class ListField(forms.CharField):
     """A list typed with commas, spaces or lines between; none is `[]`.
@@ -30,6 +33,20 @@ class ListField(forms.CharField):
         return super().has_changed(self.prepare_value(initial), data)
 
 
+class NetworksField(ListField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(parse=parse_networks, **kwargs)
+
+
+class OriginsField(ListField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(parse=parse_origins, **kwargs)
+
+
 def words(text: str) -> list[str]:
     """The words of a list with commas or white space, each once."""
     return list(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def parse_origins(text: str) -> list[str]:
+    return [parse_pattern(word) for word in words(text)]

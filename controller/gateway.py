@@ -16,7 +16,12 @@ from django.db import Error as DatabaseError
 
 from controller import metrics
 from controller.cors import OriginRules, load_origin_rules
-from controller.errors import ModelNotFound, ShuttingDown, TooManyConcurrent
+from controller.errors import (
+    AuthenticationFailed,
+    ModelNotFound,
+    ShuttingDown,
+    TooManyConcurrent,
+)
 from controller.fleet.breaker_rows import BreakerRows, write_breakers
 from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_heartbeats
 from controller.fleet.live import Fleet
@@ -24,7 +29,12 @@ from controller.fleet.probing import Prober
 from controller.fleet.snapshot import ModelView, load_snapshot
 from controller.fleet.turns import Turns
 from controller.identity.caller import Caller
-from controller.identity.keyring import KeyRing, write_last_used
+from controller.identity.keyring import (
+    KeyRing,
+    imported_digests,
+    unrevoked_ids,
+    write_last_used,
+)
 from controller.ledger.queue import LedgerQueue, write_batch
 from controller.models import Revision
 from controller.models.revision import Counts
@@ -232,7 +242,8 @@ class Gateway:
     async def _look_for_changes(self) -> None:
         counts, known = await self._reads.run(Revision.current), self._revision
         if counts.keys != known.keys:
-            self.keys.forget()
+            self.keys.forget(await self._reads.run(imported_digests))
+            await self._end_revoked()
         if counts.origins != known.origins:
             self.origins = await self._reads.run(load_origin_rules)
         if counts.fleet != known.fleet:
@@ -242,9 +253,25 @@ class Gateway:
             for heard in await self._reads.run(read_heartbeats):
                 self.fleet.hear_of(*heard)
 
+    async def _end_revoked(self) -> None:
+        """Interrupt what runs on keys that were revoked since it began."""
+        used = {
+            each.caller.key_id
+            for each in self.exchanges
+            if each.caller.key_id is not None
+        }
+        if not used:
+            return
+        revoked = used - await self._reads.run(unrevoked_ids, used)
+        for exchange in list(self.exchanges):
+            if exchange.caller.key_id in revoked:
+                exchange.interrupt(
+                    AuthenticationFailed("The API key of this request was revoked.")
+                )
+
     async def _write_key_use(self) -> None:
         used = self.keys.take_used()
-        if used:
+        if used.digests:
             await self._writes.run(write_last_used, used)
 
     async def _tick_turns(self) -> None:

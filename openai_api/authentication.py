@@ -4,16 +4,17 @@ from django.conf import settings
 
 from controller.errors import AuthenticationFailed, PermissionRefused
 from controller.gateway import gateway
+from controller.identity.bounds import KeyUse
 from controller.identity.caller import Caller, guest_caller
 from controller.identity.credentials import read_credential
 from controller.lean import LeanRequest
 
 
-async def authenticate(request: LeanRequest) -> Caller:
+async def authenticate(request: LeanRequest, endpoint: str) -> Caller:
     """The caller that the request's headers prove. Cookies are not looked at.
 
     Raises `AuthenticationFailed`, `InvalidRequest` for two keys that disagree, and
-    `PermissionRefused` for a key that may not call models.
+    `PermissionRefused` for a key that may not call models, or not from here.
     """
     secret = read_credential(request.META)
     if not secret:
@@ -24,7 +25,7 @@ async def authenticate(request: LeanRequest) -> Caller:
             " 'Authorization: Bearer YOUR_KEY'."
         )
     try:
-        caller = await gateway().keys.caller(secret)
+        caller = await gateway().keys.caller(secret, KeyUse.of(request.META, endpoint))
     except AuthenticationFailed:
         if settings.OPEN_TO_GUESTS:
             return _guest()

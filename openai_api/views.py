@@ -24,20 +24,25 @@ MAX_CLIENT_ID = 200
 class OpenAIView(LeanAPIView):
     """A view for the holder of an API key."""
 
+    endpoint: ClassVar[str]
+    """What it is called where keys are bound to endpoints."""
+
     async def admit(self, request: LeanRequest) -> None:
-        request.caller = await authenticate(request)
+        request.caller = await authenticate(request, self.endpoint)
 
 
 class RelayView(OpenAIView):
     """Relays one checked request to a worker of the model that it names."""
 
     task: ClassVar[Task]
-    endpoint: ClassVar[str]
     engine_path: ClassVar[str] = ""
     body_type: ClassVar[type[bodies.RequestBody]]
 
     async def post(self, request: LeanRequest) -> HttpResponseBase:
+        generation = gateway().keys.generation
         raw = await request.read_body()
+        if gateway().keys.generation != generation:
+            await self.admit(request)  # the key may have been revoked meanwhile
         checked, body = bodies.decode(raw, self.body_type, request.caller.scopes)
         exchange = await gateway().open(
             request.caller,
@@ -108,6 +113,8 @@ class Detokenize(RelayView):
 class Models(OpenAIView):
     """The models that a request would be dispatched to now."""
 
+    endpoint = "/v1/models"
+
     async def get(self, request: LeanRequest) -> HttpResponse:
         models = gateway().models(request.caller)
         return json_response(
@@ -116,6 +123,8 @@ class Models(OpenAIView):
 
 
 class Model(OpenAIView):
+    endpoint = "/v1/models"
+
     async def get(self, request: LeanRequest, name: str) -> HttpResponse:
         caller = request.caller
         model = gateway().find_model(caller, name)

@@ -1,30 +1,41 @@
 """API keys: shown once, then known by their beginning."""
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelect2MultipleWidget,
+    UnfoldAdminTextInputWidget,
 )
 
-from controller.admin.base import AnnouncingAdmin, IssuingAdmin, site_address
+from controller.admin.base import AnnouncingAdmin, IssuingAdmin
 from controller.admin.secret_states import COLOURS, SecretState, shown
-from controller.durations import rough
+from controller.durations import parse_duration, rough
+from controller.forms import NetworksField, OriginsField
+from controller.identity.snippets import snippets
 from controller.models import ApiKey, ModelAlias, ServedModel
+from controller.site_address import site_address
 
-EXAMPLE = """\
-curl %s/v1/chat/completions \\
-  -H "Authorization: Bearer %s" \\
-  -H "Content-Type: application/json" \\
-  -d '{"model": "%s", "messages": [{"role": "user", "content": "Hello!"}]}'"""
+# What the system writes of a key.
+SHOWN_FIELDS = (
+    "prefix",
+    "state_in_words",
+    "created_at",
+    "last_used_at",
+    "overlap",
+    "is_imported",
+)
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -68,6 +79,26 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=UnfoldAdminSelect2MultipleWidget,
         help_text=_("None chosen: every model."),
     )
+    allowed_endpoints = forms.MultipleChoiceField(
+        label=_("Allowed endpoints"),
+        choices=ApiKey.Endpoint.choices,
+        required=False,
+        widget=UnfoldAdminSelect2MultipleWidget,
+        help_text=_("None chosen: every endpoint."),
+    )
+    allowed_networks = NetworksField(
+        label=_("Allowed networks"),
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_("Where clients may be, such as 10.1.0.0/16; empty: anywhere."),
+    )
+    allowed_origins = OriginsField(
+        label=_("Allowed origins"),
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_(
+            "Whose web pages may use it, such as https://app.example.com; empty: any"
+            " that the allowed origins of this site let call."
+        ),
+    )
 
     class Meta:
         model = ApiKey
@@ -75,8 +106,12 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
             "user",
             "name",
             "team",
+            "is_publishable",
             "scopes",
             "allowed_models",
+            "allowed_endpoints",
+            "allowed_networks",
+            "allowed_origins",
             "max_concurrent",
             "expires_at",
         )
@@ -122,6 +157,27 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
         return cleaned
 
 
+class RotationForm(forms.Form):
+    overlap = forms.CharField(
+        label=_("Overlap"),
+        initial="1d",
+        widget=UnfoldAdminTextInputWidget,
+        help_text=_(
+            "How long the present secret is taken besides the new one, such as 10m, 1d"
+            " or 7d; 0 to end it now."
+        ),
+    )
+
+    def clean_overlap(self) -> timedelta:
+        text: str = self.cleaned_data["overlap"].strip()
+        if text == "0":
+            return timedelta(0)
+        try:
+            return parse_duration(text)
+        except ValueError as exc:
+            raise forms.ValidationError(str(exc)) from exc
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
     announced_topic = "keys"
@@ -143,10 +199,18 @@ class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
     search_fields = ("prefix", "name", "user__username", "user__email")
     search_help_text = _("Beginning of the key, name or owner")
     actions = ("revoke",)
+    actions_detail = ("rotate",)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         initial: dict[str, Any] = super().get_changeform_initial_data(request)
         return {"user": request.user.pk} | initial
+
+    def has_rotate_permission(
+        self, request: HttpRequest, object_id: Any = None
+    ) -> bool:
+        """Who may change it; a revoked key gets no new secret."""
+        rotatable = ApiKey.objects.unrevoked().filter(pk=object_id)
+        return bool(self.has_change_permission(request)) and rotatable.exists()
 
     def issue(self, request: HttpRequest, fields: dict[str, Any]) -> tuple[ApiKey, str]:
         return ApiKey.issue(**fields)
@@ -161,19 +225,22 @@ class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
         )
         return {
             "once": _("Copy the key now: it is stored as a digest, not shown again."),
-            "example": EXAMPLE % (site_address(request), secret, model or "MODEL"),
+            "snippets": snippets(
+                f"{site_address(request)}/v1",
+                secret,
+                model,
+                is_publishable=obj.is_publishable,
+            ),
         }
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         if obj is None:
             return []
-        return ["user", "prefix", "state_in_words", "created_at", "last_used_at"]
+        return ["user", "is_publishable", *SHOWN_FIELDS]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         editable = list(ApiKeyForm.Meta.fields)
-        if obj is None:
-            return editable
-        return [*editable, "prefix", "state_in_words", "created_at", "last_used_at"]
+        return editable if obj is None else [*editable, *SHOWN_FIELDS]
 
     @display(description=_("state"), label=COLOURS)  # type: ignore[untyped-decorator]
     def shown_state(self, key: ApiKey) -> tuple[str, Any]:
@@ -194,6 +261,50 @@ class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
         if key.last_used_at is None:
             return str(_("never"))
         return str(_("%s ago") % rough(now() - key.last_used_at))
+
+    @admin.display(description=_("secret before the last rotation"))
+    def overlap(self, key: ApiKey) -> str:
+        if not key.previous_prefix or key.previous_expires_at is None:
+            return "-"
+        used = key.previous_last_used_at
+        words = _("%(prefix)s…, %(used)s, %(end)s") % {
+            "prefix": key.previous_prefix,
+            "used": _("last used %s ago") % rough(now() - used)
+            if used
+            else _("never used"),
+            "end": _("taken for another %s") % rough(key.previous_expires_at - now())
+            if key.is_in_overlap
+            else _("no longer taken"),
+        }
+        return str(words)
+
+    @admin.display(description=_("made elsewhere"), boolean=True)
+    def is_imported(self, key: ApiKey) -> bool:
+        return key.imported_digest is not None
+
+    @action(  # type: ignore[untyped-decorator]
+        description=_("Rotate"), icon="autorenew", permissions=["rotate"]
+    )
+    def rotate(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """A form that asks for the overlap; its answer shows the new secret once."""
+        key = get_object_or_404(ApiKey.objects.unrevoked(), pk=object_id)
+        form = RotationForm(request.POST or None)
+        if form.is_valid():
+            request.issued_secret = key.rotate(  # type: ignore[attr-defined]
+                form.cleaned_data["overlap"]
+            )
+            self.log_change(request, key, "Rotated.")
+            return self.response_add(request, key)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Rotate %s") % key,
+            "form": form,
+            "row": key,
+        }
+        return TemplateResponse(
+            request, "controller/admin/api_key_rotation.html", context
+        )
 
     @admin.action(
         description=_("Revoke (refused everywhere, for good)"), permissions=["change"]

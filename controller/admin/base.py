@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.db import models, transaction
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -124,13 +123,3 @@ class IssuingAdmin(ConsoleAdmin):
             context,
             headers={"Cache-Control": "no-store"},
         )
-
-
-def site_origin(request: HttpRequest) -> str:
-    """Scheme, host and port under which others reach this site."""
-    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
-
-
-def site_address(request: HttpRequest) -> str:
-    """The origin and, behind a proxy that adds one, the prefix; no slash at the end."""
-    return site_origin(request) + settings.ROOT_PATH

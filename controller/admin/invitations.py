@@ -11,9 +11,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from controller.accounts import invitation_path
-from controller.admin.base import IssuingAdmin, site_origin
+from controller.admin.base import IssuingAdmin
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.models import Invitation, User
+from controller.site_address import site_origin
 
 
 class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]

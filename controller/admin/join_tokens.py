@@ -15,9 +15,10 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from controller.addresses import parse_networks
-from controller.admin.base import IssuingAdmin, site_address
+from controller.admin.base import IssuingAdmin
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.models import JoinToken, User
+from controller.site_address import site_address
 
 ENGINES = (
     ("vllm_worker", _("A worker with vLLM")),

@@ -8,6 +8,8 @@ from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.models import Group
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -34,9 +36,20 @@ class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
         "is_superuser",
         "last_login",
         "date_joined",
+        "keys",
     )
     list_filter = ("is_active", "is_staff", "is_superuser", "teams")
     ordering = ("username",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        users: QuerySet[User] = super().get_queryset(request)
+        return users.annotate(num_keys=Count("api_keys"))
+
+    @admin.display(description=_("API keys"), ordering="num_keys")
+    def keys(self, user: Any) -> str:
+        """How many, as a link to the list of them."""
+        url = reverse("admin:controller_apikey_changelist")
+        return format_html('<a href="{}?user={}">{}</a>', url, user.pk, user.num_keys)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """Only a superuser hands out powers, else changing users would be one."""

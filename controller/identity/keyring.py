@@ -2,13 +2,15 @@
 
 A key is found by its full digest in an LRU. A miss with a right checksum costs one
 query, shared by all that wait for it; a digest that no key has is remembered for a
-while; a wrong checksum costs nothing. A change of any key empties the ring.
+while; a wrong checksum costs nothing. Keys that were made elsewhere have no checksum:
+their digests are all here, so that a wrong guess at one costs no query either. A change
+of any key empties the ring.
 """
 
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +19,7 @@ from django.utils.timezone import now
 
 from controller.errors import AuthenticationFailed, StoreUnavailable
 from controller.identity import secrets
+from controller.identity.bounds import NOWHERE, KeyBounds, KeyUse
 from controller.identity.caller import Caller
 from controller.models import ApiKey, LedgerEntry
 
@@ -24,25 +27,52 @@ MAX_KEYS = 100_000
 MAX_UNKNOWN = 100_000
 UNKNOWN_SECONDS = 5.0
 MAX_LOOKUPS = 500  # under way at once, of different keys
+BATCH_SIZE = 500  # digests in one statement
 
 
 @dataclass(frozen=True, slots=True)
 class KnownKey:
     caller: Caller
     expires_at: datetime | None
+    bounds: KeyBounds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsedKeys:
+    digests: tuple[str, ...]
+    at: datetime
 
 
 def find_key(digest: str) -> KnownKey | None:
     """The active key with this digest. One query."""
-    key = ApiKey.objects.active().filter(digest=digest).first()
-    return None if key is None else KnownKey(_caller_of(key), key.expires_at)
+    key = next(iter(ApiKey.objects.active().opened_by(digest)), None)
+    if key is None:
+        return None
+    ends = [key.expires_at, None if key.digest == digest else key.previous_expires_at]
+    first_end = min((end for end in ends if end is not None), default=None)
+    return KnownKey(_caller_of(key), first_end, KeyBounds.of(key))
 
 
-def write_last_used(used: dict[int, datetime]) -> None:
-    """Note when keys were last used. One statement."""
-    rows = [ApiKey(id=key_id, last_used_at=moment) for key_id, moment in used.items()]
-    if rows:
-        ApiKey.objects.bulk_update(rows, ["last_used_at"], batch_size=200)
+def imported_digests() -> frozenset[str]:
+    """Digests of the keys that were made elsewhere and are not revoked. One query."""
+    keys = ApiKey.objects.unrevoked().exclude(imported_digest=None)
+    return frozenset(filter(None, keys.values_list("imported_digest", flat=True)))
+
+
+def unrevoked_ids(key_ids: Collection[int]) -> set[int]:
+    """Which of these keys nobody has revoked. One query."""
+    keys = ApiKey.objects.unrevoked().filter(pk__in=key_ids)
+    return set(keys.values_list("pk", flat=True))
+
+
+def write_last_used(used: UsedKeys) -> None:
+    """Note when secrets were last used. Two statements for each BATCH_SIZE."""
+    for start in range(0, len(used.digests), BATCH_SIZE):
+        batch = used.digests[start : start + BATCH_SIZE]
+        ApiKey.objects.filter(digest__in=batch).update(last_used_at=used.at)
+        ApiKey.objects.filter(previous_digest__in=batch).update(
+            previous_last_used_at=used.at
+        )
 
 
 def _caller_of(key: ApiKey) -> Caller:
@@ -72,15 +102,21 @@ class KeyRing:
         self._known: OrderedDict[str, KnownKey] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._lookups: dict[str, asyncio.Future[KnownKey | None]] = {}
-        self._used: dict[int, None] = {}
-        self._generation = 0
+        self._imported: frozenset[str] = frozenset()
+        self._used: dict[str, None] = {}
+        self.generation = 0
+        """Moves with each `forget`: a caller found before it may be one no longer."""
 
-    async def caller(self, secret: str) -> Caller:
+    async def caller(self, secret: str, use: KeyUse = NOWHERE) -> Caller:
         """Who holds this secret. Raises `AuthenticationFailed`, the same for a key
-        that never was, was revoked, or has expired."""
-        if not secrets.has_right_checksum(secret, secrets.API_KEY):
+        that never was, was revoked, or has expired; `PermissionRefused` for a right one
+        that is not for this use."""
+        is_ours = secrets.is_api_key(secret)
+        if not is_ours and not self._imported:
             raise _refusal(secret)
         digest = secrets.digest(secret)
+        if not is_ours and digest not in self._imported:
+            raise _refusal(secret)
         known = self._known.get(digest)
         if known is None:
             known = await self._look_up(digest, secret)
@@ -88,8 +124,9 @@ class KeyRing:
             self._known.move_to_end(digest)
         if known.expires_at is not None and known.expires_at <= now():
             raise _refusal(secret)
-        if known.caller.key_id is not None:
-            self._used[known.caller.key_id] = None
+        if known.bounds is not None:
+            known.bounds.check(use)
+        self._used[digest] = None
         return known.caller
 
     async def _look_up(self, digest: str, secret: str) -> KnownKey:
@@ -115,12 +152,12 @@ class KeyRing:
             lookup.exception()  # seen: all who waited may have left
 
     async def _query(self, digest: str) -> KnownKey | None:
-        generation = self._generation
+        generation = self.generation
         try:
             known = await self._in_thread(find_key, digest)
         except DatabaseError as exc:
             raise StoreUnavailable from exc
-        if generation != self._generation:
+        if generation != self.generation:
             return known  # read before a change that we know of: good for this once
         if known is None:
             self._unknown[digest] = self._monotonic() + UNKNOWN_SECONDS
@@ -132,16 +169,18 @@ class KeyRing:
                 self._known.popitem(last=False)
         return known
 
-    def forget(self) -> None:
-        """Ask the database anew about every key from now on."""
-        self._generation += 1
+    def forget(self, imported: frozenset[str] = frozenset()) -> None:
+        """Ask the database anew about every key from now on. `imported` are the digests
+        of all keys that were made elsewhere."""
+        self.generation += 1
+        self._imported = imported
         self._known.clear()
         self._unknown.clear()
         self._lookups.clear()
 
-    def take_used(self) -> dict[int, datetime]:
-        """Ids of the keys used since the last call, with the time of this call."""
-        taken = dict.fromkeys(self._used, now())
+    def take_used(self) -> UsedKeys:
+        """The secrets used since the last call, with the time of this call."""
+        taken = UsedKeys(tuple(self._used), now())
         self._used.clear()
         return taken
 
@@ -150,7 +189,7 @@ def _refusal(secret: str) -> AuthenticationFailed:
     # A right-looking beginning is shown so that a person finds which key it was; the
     # rest never appears, and of a stranger's string nothing does.
     shown = ""
-    if secrets.has_right_checksum(secret, secrets.API_KEY):
+    if secrets.is_api_key(secret):
         shown = f" ({secrets.shown_part(secret)}…)"
     return AuthenticationFailed(
         f"Incorrect API key provided{shown}. You can make one on the page of your"

@@ -16,6 +16,7 @@ CHECKSUM_LENGTH = 6  # of base62: 32 bits
 SHOWN_LENGTH = 8  # characters after the prefix that an operator may see
 
 API_KEY = "sy-"
+PUBLISHABLE_KEY = "sy-pub-"  # of browsers: anybody who meets one knows that it may be
 JOIN_TOKEN = "sy-join-"  # noqa: S105  # a prefix, not a secret
 WORKER_CREDENTIAL = "sy-worker-"
 INVITATION = "sy-invite-"
@@ -36,6 +37,13 @@ def has_right_checksum(secret: str, prefix: str) -> bool:
     return secret[-CHECKSUM_LENGTH:] == _checksum(secret[:-CHECKSUM_LENGTH])
 
 
+def is_api_key(secret: str) -> bool:
+    """Whether this could be a key to `/v1` that we made; costs no query."""
+    return has_right_checksum(secret, API_KEY) or has_right_checksum(
+        secret, PUBLISHABLE_KEY
+    )
+
+
 def digest(secret: str) -> str:
     """SHA-256 as hexadecimal text: what is stored and looked up."""
     return hashlib.sha256(secret.encode()).hexdigest()
@@ -45,6 +53,18 @@ def shown_part(secret: str) -> str:
     """The beginning of a secret: enough to tell two apart, too little to use."""
     prefix_length = secret.rindex("-") + 1
     return secret[: prefix_length + SHOWN_LENGTH]
+
+
+def longest_shown(text: str) -> str:
+    """As much of the beginning of a key as could have been shown of it."""
+    is_publishable = text.startswith(PUBLISHABLE_KEY)
+    prefix = PUBLISHABLE_KEY if is_publishable else API_KEY
+    return text[: len(prefix) + SHOWN_LENGTH]
+
+
+def shown_part_of_foreign(secret: str) -> str:
+    """The beginning of a secret that we did not make, which may be short: a quarter."""
+    return secret[: min(SHOWN_LENGTH, len(secret) // 4)]
 
 
 def _checksum(text: str) -> str:

@@ -3,9 +3,14 @@
 import json
 from argparse import ArgumentTypeError
 from datetime import timedelta
+from pathlib import Path
+
+from django.core.management.base import CommandError
 
 from controller.addresses import parse_networks
 from controller.durations import parse_duration
+from controller.identity.imports import read_key_list
+from controller.identity.origins import parse_pattern
 
 
 def duration(text: str) -> timedelta:
@@ -38,3 +43,32 @@ def names_or_json(text: str) -> list[str]:
     if not all(isinstance(item, str) for item in items):
         raise ArgumentTypeError(f"{text!r} is no JSON list of texts.")
     return [item.strip() for item in items if item.strip()]
+
+
+def origins(text: str) -> list[str]:
+    try:
+        return [parse_pattern(name) for name in names(text)]
+    except ValueError as exc:
+        raise ArgumentTypeError(str(exc)) from exc
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r}: write a whole number of at least 1.")
+    return int(text)
+
+
+def text_of(path: Path) -> str:
+    """The file's text. Raises `CommandError` where there is none."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CommandError(f"{path} cannot be read as text: {exc}.") from exc
+
+
+def key_list(name: str, text: str) -> list[str]:
+    """The API keys of the text from the file of this name. Raises `CommandError`."""
+    try:
+        return read_key_list(text)
+    except ValueError as exc:
+        raise CommandError(f"{name}: {exc}") from exc

@@ -6,13 +6,15 @@ has the last word; both flags and rows are said in one line each.
 
 from argparse import ArgumentParser
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
 
+from controller.identity.imports import import_keys
 from controller.management import arguments
-from controller.models import AllowedOrigin
+from controller.models import AllowedOrigin, User
 from controller.models.origins import any_of_them
 
 Say = Callable[[str], Any]
@@ -41,12 +43,20 @@ def add_first_rows(parser: ArgumentParser) -> None:
         action="store_true",
         help="they may send cookies along; not with *",
     )
+    rows.add_argument(
+        "--api-keys-file",
+        type=Path,
+        metavar="FILE",
+        help="API keys to take over, of the first operator (see import_keys)",
+    )
 
 
 def write_first_rows(flags: dict[str, Any], say: Say) -> None:
     """Write what the flags name and is not there. Raises `CommandError`."""
     if flags["allowed_origins"]:
         _write_origins(flags, say)
+    if flags["api_keys_file"]:
+        _write_keys(flags["api_keys_file"], say)
 
 
 def _write_origins(flags: dict[str, Any], say: Say) -> None:
@@ -68,3 +78,16 @@ def _write_origins(flags: dict[str, Any], say: Say) -> None:
 
 
 _HENCEFORTH = "From now on the console is where they change: leave the flag out."
+
+
+def _write_keys(path: Path, say: Say) -> None:
+    owner = (
+        User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    )
+    if owner is None:
+        raise CommandError(
+            "--api-keys-file: there is no operator to own the keys."
+            " Run `python manage.py bootstrap` first."
+        )
+    keys = arguments.key_list(str(path), arguments.text_of(path))
+    say(f"{path}: {import_keys(owner, keys)} Owner: {owner}.")

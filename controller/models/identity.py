@@ -5,9 +5,11 @@ from typing import Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
 
 from controller.identity import secrets
 from controller.models.revision import Revision
@@ -60,19 +62,49 @@ class Membership(models.Model):
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def unrevoked(self) -> Self:
+        """Keys that nobody revoked, of users who may sign in; expired ones too."""
+        return self.filter(revoked_at=None, user__is_active=True)
+
     def active(self) -> Self:
         """Keys that are neither revoked nor expired, of users who may sign in."""
         unexpired = Q(expires_at=None) | Q(expires_at__gt=now())
-        return self.filter(unexpired, revoked_at=None, user__is_active=True)
+        return self.unrevoked().filter(unexpired)
+
+    def ended(self) -> Self:
+        """Keys that were revoked or have expired."""
+        return self.exclude(revoked_at=None) | self.filter(expires_at__lte=now())
+
+    def opened_by(self, digest: str) -> Self:
+        """The key with this secret, or in whose overlap it is still taken."""
+        in_overlap = Q(previous_digest=digest, previous_expires_at__gt=now())
+        return self.filter(Q(digest=digest) | in_overlap).order_by()
+
+    def beginning_with(self, text: str) -> Self:
+        """Keys that a person means by this: a beginning, or a whole secret."""
+        digest, shown = secrets.digest(text), secrets.longest_shown(text)
+        whole = Q(digest=digest) | Q(previous_digest=digest)
+        begins = Q(prefix__startswith=shown) | Q(previous_prefix__startswith=shown)
+        return self.filter(whole | begins)
 
 
 class ApiKey(models.Model):
-    """One of a user's keys to `/v1`; only its digest is kept."""
+    """One of a user's keys to `/v1`; only digests of its secrets are kept."""
 
     class Scope(models.TextChoices):
-        INFERENCE = "inference", "Call models"
-        FLEET = "fleet", "Read the fleet under /controller/"
-        ENGINE = "engine", "Set engine controls such as priority and chat_template"
+        INFERENCE = "inference", _("Call models")
+        FLEET = "fleet", _("Read the fleet under /controller/")
+        ENGINE = "engine", _("Set engine controls such as priority and chat_template")
+
+    class Endpoint(models.TextChoices):
+        MODELS = "/v1/models", "/v1/models"
+        CHAT_COMPLETIONS = "/v1/chat/completions", "/v1/chat/completions"
+        COMPLETIONS = "/v1/completions", "/v1/completions"
+        EMBEDDINGS = "/v1/embeddings", "/v1/embeddings"
+        RERANK = "/v1/rerank", "/v1/rerank"
+        SCORE = "/v1/score", "/v1/score"
+        TOKENIZE = "/v1/tokenize", "/v1/tokenize"
+        DETOKENIZE = "/v1/detokenize", "/v1/detokenize"
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys"
@@ -83,9 +115,33 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=20, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    # Of a key that was made elsewhere: its first digest, for good. The secret has no
+    # checksum of ours, and importing the same list again must not bring it back.
+    imported_digest = models.CharField(  # noqa: DJ001  # unique where there is one
+        max_length=64, unique=True, null=True, editable=False
+    )
+    # After a rotation: the secret before, taken until its overlap ends.
+    previous_prefix = models.CharField(
+        max_length=20, blank=True, db_default="", editable=False
+    )
+    previous_digest = models.CharField(  # noqa: DJ001  # unique where there is one
+        max_length=64, null=True, editable=False
+    )
+    previous_expires_at = models.DateTimeField(null=True, editable=False)
+    previous_last_used_at = models.DateTimeField(null=True, editable=False)
+    is_publishable = models.BooleanField(
+        _("publishable"),
+        default=False,
+        db_default=False,
+        help_text=_("For scripts in browsers, where everybody can read it."),
+    )
     scopes = models.JSONField(default=list, help_text="inference, fleet, engine")
     # Null: every model. A list: these names (or aliases) and no other.
     allowed_models = models.JSONField(null=True, blank=True)
+    # Empty: everywhere, from every site, every endpoint.
+    allowed_networks = models.JSONField(default=list, db_default=[], blank=True)
+    allowed_origins = models.JSONField(default=list, db_default=[], blank=True)
+    allowed_endpoints = models.JSONField(default=list, db_default=[], blank=True)
     max_concurrent = models.PositiveIntegerField(
         null=True, blank=True, help_text="Requests at once; empty for no limit."
     )
@@ -99,28 +155,84 @@ class ApiKey(models.Model):
     class Meta:
         verbose_name = "API key"
         ordering = ["-created_at"]
+        constraints = [
+            # Its index serves the look-up of a key. Partial: over an index full of
+            # nulls an analysed SQLite would rather read the whole table.
+            models.UniqueConstraint(
+                fields=["previous_digest"],
+                condition=Q(previous_digest__isnull=False),
+                name="previous_digest_is_unique",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
+    def clean(self) -> None:
+        """Raise `ValidationError` for a browser's key that could do more than call
+        models from its own sites."""
+        if not self.is_publishable:
+            return
+        if self.scopes != [self.Scope.INFERENCE]:
+            raise ValidationError(
+                {"scopes": _("Everybody can read a publishable key: it only infers.")}
+            )
+        if not self.allowed_origins:
+            raise ValidationError(
+                {"allowed_origins": _("Name the sites that a publishable key is for.")}
+            )
+
     @classmethod
     def issue(cls, user: User, name: str, **fields: object) -> "tuple[ApiKey, str]":
-        """(the stored key, its secret). The secret is nowhere else: show it now."""
-        secret = secrets.make_secret(secrets.API_KEY)
+        """(the stored key, its secret). The secret is nowhere else: show it now.
+
+        Raises `ValidationError` for what `clean` refuses.
+        """
         fields.setdefault("scopes", [cls.Scope.INFERENCE.value])
+        key = cls(user=user, name=name, **fields)
+        key.clean()
+        secret = key._take_new_secret()
         with transaction.atomic():
-            key = cls.objects.create(
-                user=user,
-                name=name,
-                prefix=secrets.shown_part(secret),
-                digest=secrets.digest(secret),
-                **fields,
-            )
+            key.save(force_insert=True)
             Revision.bump("keys")  # a digest refused a moment ago may be right now
         return key, secret
 
+    def rotate(self, overlap: timedelta) -> str:
+        """The key's new secret, which is nowhere else. The present one is taken until
+        `overlap` has passed; one that was still in an overlap ends now."""
+        with transaction.atomic():
+            # As it stands now: of two rotations at once, both new secrets must work.
+            current = type(self).objects.select_for_update().get(pk=self.pk)
+            current.previous_prefix = current.prefix
+            current.previous_digest = current.digest
+            current.previous_last_used_at = current.last_used_at
+            current.previous_expires_at = now() + overlap
+            current.last_used_at = None
+            secret = current._take_new_secret()
+            current.save(
+                update_fields=[
+                    "prefix",
+                    "digest",
+                    "last_used_at",
+                    "previous_prefix",
+                    "previous_digest",
+                    "previous_expires_at",
+                    "previous_last_used_at",
+                ]
+            )
+            Revision.bump("keys")
+        self.refresh_from_db()
+        return secret
+
+    def end_overlap(self) -> None:
+        """Refuse the secret before the last rotation everywhere, within a second."""
+        with transaction.atomic():
+            self.previous_expires_at = now()
+            self.save(update_fields=["previous_expires_at"])
+            Revision.bump("keys")
+
     def revoke(self) -> None:
-        """Refuse this key everywhere, within a second."""
+        """Refuse this key, with all its secrets, everywhere, within a second."""
         with transaction.atomic():
             self.revoked_at = now()
             self.save(update_fields=["revoked_at"])
@@ -133,6 +245,19 @@ class ApiKey(models.Model):
     @property
     def is_expired(self) -> bool:
         return self.expires_at is not None and self.expires_at <= now()
+
+    @property
+    def is_in_overlap(self) -> bool:
+        """Whether the secret before the last rotation is taken still."""
+        ends_at = self.previous_expires_at
+        return self.is_active and ends_at is not None and ends_at > now()
+
+    def _take_new_secret(self) -> str:
+        kind = secrets.PUBLISHABLE_KEY if self.is_publishable else secrets.API_KEY
+        secret = secrets.make_secret(kind)
+        self.prefix = secrets.shown_part(secret)
+        self.digest = secrets.digest(secret)
+        return secret
 
 
 class InvitationQuerySet(models.QuerySet["Invitation"]):

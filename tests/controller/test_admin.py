@@ -154,7 +154,7 @@ MAKERS = {
     "apikey": lambda n: make_key(team=make_team()),
     "allowedorigin": lambda n: make_allowed_origin(),
     "invitation": lambda n: make_invitation(invited_by=make_user()),
-    "user": lambda n: make_user(),
+    "user": lambda n: make_key(make_user()),
     "team": lambda n: make_team(make_user()),
     "ledgerentry": lambda n: make_ledger_entry(
         user=make_user(), key=make_key()[0], worker=make_worker()

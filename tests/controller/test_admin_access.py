@@ -1,5 +1,7 @@
 """Keys, tokens, invitations and people in the console."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
@@ -314,6 +316,146 @@ def test_staff_cannot_touch_a_superuser(client, helper, operator):
 
     assert vars(User.objects.get(pk=operator.pk))["password"] == operator.password
     assert User.objects.get(pk=operator.pk).is_active
+
+
+# -- Keys: where they are for, and their rotation --------------------------------------
+
+
+def test_a_keys_bounds_are_what_the_form_said(console, operator):
+    console.post(
+        url("apikey", "add"),
+        key_form(
+            operator,
+            is_publishable="on",
+            allowed_endpoints=["/v1/chat/completions"],
+            allowed_networks="10.0.0.0/8, ::1",
+            allowed_origins="https://a.example  https://*.b.example",
+        ),
+    )
+
+    key = ApiKey.objects.get()
+    assert key.is_publishable
+    assert key.prefix.startswith("sy-pub-")
+    assert key.allowed_endpoints == ["/v1/chat/completions"]
+    assert key.allowed_networks == ["10.0.0.0/8", "::1/128"]
+    assert key.allowed_origins == ["https://a.example", "https://*.b.example"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"allowed_networks": "10.0.0.0/33"}, "10.0.0.0/33"),
+        ({"allowed_origins": "https://a.example/"}, "nothing after them"),
+        ({"allowed_origins": "*"}, "every site"),
+        ({"is_publishable": "on"}, "Name the sites"),
+        (
+            {
+                "is_publishable": "on",
+                "allowed_origins": "https://a.example",
+                "scopes": ["inference", "fleet"],
+            },
+            "only infers",
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_bounds_make_no_key_and_say_why(console, operator, wrong, reason):
+    answer = console.post(url("apikey", "add"), key_form(operator, **wrong))
+
+    assert reason in str(answer.context["errors"])
+    assert not ApiKey.objects.exists()
+
+
+def test_changing_a_key_keeps_its_bounds_and_its_kind(console):
+    sites = ["https://a.example", "https://*.b.example"]
+    key, _ = make_key(
+        is_publishable=True, allowed_origins=sites, allowed_networks=["::1/128"]
+    )
+    change = url("apikey", "change", key.pk)
+    shown = console.get(change).context["adminform"].form
+
+    form = {
+        "name": "renamed",
+        "scopes": ["inference"],
+        "allowed_origins": shown["allowed_origins"].value(),
+        "allowed_networks": shown["allowed_networks"].value(),
+    }
+    console.post(change, form | {"is_publishable": ""})
+
+    changed = ApiKey.objects.get()
+    assert changed.name == "renamed"
+    assert (changed.allowed_origins, changed.allowed_networks) == (sites, ["::1/128"])
+    assert changed.is_publishable
+
+
+def rotation_url(key):
+    return reverse("admin:controller_apikey_rotate", args=[key.pk])
+
+
+def test_a_rotation_shows_the_new_secret_once_and_is_noted(console):
+    key, old = make_key()
+    revision = keys_revision()
+    assert rotation_url(key) in console.get(url("apikey", "change", key.pk)).text
+
+    asked = console.get(rotation_url(key))
+    answer = console.post(rotation_url(key), {"overlap": "2h"})
+
+    rotated = ApiKey.objects.get()
+    secret = answer.context["secret"]
+    assert asked.status_code == 200
+    assert "no-store" in answer["Cache-Control"]
+    assert secret in answer.text
+    assert rotated.digest == secrets.digest(secret)
+    assert rotated.previous_digest == secrets.digest(old)
+    assert rotated.previous_expires_at > now() + timedelta(minutes=119)
+    assert keys_revision() > revision
+    kept = [*(vars(entry) for entry in LogEntry.objects.all()), vars(rotated)]
+    assert "Rotated" in str(kept)
+    assert secret not in str(kept)
+    assert secret not in console.get(url("apikey", "change", key.pk)).text
+
+
+def test_a_rotation_with_a_wrong_overlap_changes_nothing(console):
+    key, secret = make_key()
+
+    answer = console.post(rotation_url(key), {"overlap": "soon"})
+
+    assert "soon" in answer.text
+    assert ApiKey.objects.get().digest == secrets.digest(secret)
+
+
+def test_a_revoked_key_is_not_rotated(console):
+    key, secret = make_key(revoked_at=now())
+
+    refused = console.post(rotation_url(key), {"overlap": "0"})
+
+    assert refused.status_code in {302, 403, 404}
+    assert ApiKey.objects.get().digest == secrets.digest(secret)
+    assert rotation_url(key) not in console.get(url("apikey", "change", key.pk)).text
+
+
+def test_who_may_only_look_at_keys_rotates_none(client, db):
+    user = make_user(is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename="view_apikey"))
+    client.force_login(user)
+    key, secret = make_key()
+
+    client.post(rotation_url(key), {"overlap": "0"})
+
+    assert ApiKey.objects.get().digest == secrets.digest(secret)
+
+
+def test_the_list_of_users_leads_to_their_keys(console):
+    user, other = make_user(), make_user()
+    keys = {make_key(user)[0], make_key(user)[0]}
+    make_key(other)
+
+    link = f"{url('apikey')}?user={user.pk}"
+    page = console.get(url("user"))
+    listed = console.get(link).context["cl"].result_list
+
+    assert f'<a href="{link}">2</a>' in page.text
+    assert set(listed) == keys
 
 
 # -- CORS ------------------------------------------------------------------------------

@@ -86,6 +86,14 @@ def test_a_key_is_what_the_options_say():
         (["--scopes", "inference,root"], "No such scope: root"),
         (["--concurrent", "0"], "at least 1"),
         (["--expires", "1w"], "1w"),
+        (["--endpoints", "/v1/magic"], "No such endpoint: /v1/magic"),
+        (["--networks", "10.0.0.0/33"], "10.0.0.0/33"),
+        (["--origins", "https://example.com/"], "nothing after them"),
+        (["--publishable"], "Name the sites"),
+        (
+            ["--publishable", "--origins", "https://a.example", "--scopes", "engine"],
+            "only infers",
+        ),
     ],
 )
 def test_a_wrong_option_is_named_and_makes_no_key(options, complaint):
@@ -97,14 +105,127 @@ def test_a_wrong_option_is_named_and_makes_no_key(options, complaint):
     assert not ApiKey.objects.exists()
 
 
-def test_a_key_is_revoked_by_its_beginning_or_whole():
-    by_prefix, by_secret = make_key(), make_key()
+def test_a_publishable_key_is_bound_to_what_the_options_say():
+    make_user(username="ann")
+
+    secret = output(
+        *("create_key", "--user", "ann", "--name", "page", "--publishable"),
+        *("--origins", "https://a.example, https://*.b.example"),
+        *("--networks", "10.0.0.0/8", "--endpoints", "/v1/chat/completions"),
+    ).split()[-1]
+
+    key = ApiKey.objects.get()
+    assert secret.startswith("sy-pub-")
+    assert key.is_publishable
+    assert key.allowed_origins == ["https://a.example", "https://*.b.example"]
+    assert key.allowed_networks == ["10.0.0.0/8"]
+    assert key.allowed_endpoints == ["/v1/chat/completions"]
+
+
+@pytest.mark.parametrize("which", ["beginning", "whole", "old beginning", "old whole"])
+@pytest.mark.parametrize("is_publishable", [False, True])
+def test_a_key_is_revoked_by_either_secret(which, is_publishable):
+    sites = ["https://a.example"]
+    key, old = make_key(is_publishable=is_publishable, allowed_origins=sites)
+    old_prefix, new = key.prefix, key.rotate(timedelta(hours=1))
     other, _ = make_key()
 
-    output("revoke_key", by_prefix[0].prefix)
-    output("revoke_key", by_secret[1])
+    given = {
+        "beginning": key.prefix,
+        "whole": new,
+        "old beginning": old_prefix,
+        "old whole": old,
+    }[which]
+    output("revoke_key", given)
 
     assert list(ApiKey.objects.active()) == [other]
+
+
+LISTS = {
+    "commas": "key-of-alice-0123456789, key-of-bob-0123456789",
+    "lines": "key-of-alice-0123456789\n\nkey-of-bob-0123456789\n",
+    "JSON": '["key-of-alice-0123456789", "key-of-bob-0123456789"]',
+    "twice": "key-of-alice-0123456789,key-of-bob-0123456789,key-of-alice-0123456789",
+}
+
+
+@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS)
+def test_keys_made_elsewhere_are_taken_over_once(tmp_path, text):
+    user = make_user(username="ann")
+    file = tmp_path / "keys"
+    file.write_text(text)
+
+    first = output("import_keys", str(file), "--user", "ann", "--name", "FastChat")
+    ApiKey.objects.get(name="FastChat 1").revoke()
+    again = output("import_keys", str(file), "--user", "ann")
+
+    keys = list(ApiKey.objects.order_by("name"))
+    assert [(key.user, key.name) for key in keys] == [
+        (user, "FastChat 1"),
+        (user, "FastChat 2"),
+    ]
+    assert [key.prefix for key in keys] == ["key-o", "key-o"]  # a quarter of it
+    assert keys[0].digest == secrets.digest("key-of-alice-0123456789")
+    assert [key.is_active for key in keys] == [False, True]
+    assert "2 imported, 0 known already" in first
+    assert "0 imported, 2 known already" in again
+    assert "alice" not in first + again
+
+
+def test_a_rotated_out_key_does_not_come_back_with_its_list(tmp_path):
+    make_user(username="ann")
+    file = tmp_path / "keys"
+    file.write_text("key-of-alice-0123456789")
+    output("import_keys", str(file), "--user", "ann")
+    for _ in range(2):  # the second leaves no trace of it but what was kept for this
+        ApiKey.objects.get().rotate(timedelta(0))
+
+    output("import_keys", str(file), "--user", "ann")
+
+    digest = secrets.digest("key-of-alice-0123456789")
+    assert ApiKey.objects.count() == 1
+    assert not ApiKey.objects.active().opened_by(digest).exists()
+
+
+def test_short_imported_keys_are_warned_of(tmp_path):
+    make_user(username="ann")
+    file = tmp_path / "keys"
+    file.write_text("EMPTY, key-of-alice-0123456789")
+
+    words = output("import_keys", str(file), "--user", "ann")
+
+    assert "2 imported" in words
+    assert "1 are shorter than 20 characters" in words
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("fine-key, two words", "Number 2 of the list"),
+        ("sch\u00f6n", "Number 1 of the list"),
+        ("k" * 513, "Number 1 of the list"),
+        ('["a", 1]', "Number 2 of the list"),
+        ('["a,b"]', "Number 1 of the list"),
+        ('["a"', "delimiter"),
+    ],
+)
+def test_a_wrong_list_of_keys_imports_none_and_shows_none(tmp_path, text, complaint):
+    make_user(username="ann")
+    file = tmp_path / "keys"
+    file.write_text(text)
+
+    with pytest.raises(CommandError, match=complaint) as caught:
+        output("import_keys", str(file), "--user", "ann")
+
+    assert "two words" not in str(caught.value)
+    assert not ApiKey.objects.exists()
+
+
+def test_an_unreadable_list_of_keys_is_named(tmp_path):
+    make_user(username="ann")
+
+    with pytest.raises(CommandError, match="nowhere cannot be read"):
+        output("import_keys", str(tmp_path / "nowhere"), "--user", "ann")
 
 
 def test_an_unknown_or_ambiguous_beginning_revokes_nothing():

@@ -6,8 +6,8 @@ import pytest
 from django.core.management import CommandError
 
 from controller.management.first_rows import add_first_rows, write_first_rows
-from controller.models import AllowedOrigin, Revision
-from tests.factories import make_allowed_origin
+from controller.models import AllowedOrigin, ApiKey, Revision
+from tests.factories import make_allowed_origin, make_operator
 
 pytestmark = pytest.mark.django_db
 
@@ -94,3 +94,18 @@ def test_what_is_no_json_list_is_said(wrong, capsys):
         written("--allowed-origins", wrong)
 
     assert "no JSON list" in capsys.readouterr().err
+
+
+def test_keys_of_a_file_are_the_first_operators(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("key-of-alice-0123456789")
+    with pytest.raises(CommandError, match="bootstrap"):
+        written("--api-keys-file", str(file))
+    operator = make_operator()
+    make_operator()
+
+    said = [written("--api-keys-file", str(file)) for _ in range(2)]
+
+    assert ApiKey.objects.get().user == operator
+    assert "1 imported, 0 known already" in said[0]
+    assert "0 imported, 1 known already" in said[1]

@@ -1,6 +1,7 @@
 """The gateway of one process: who is let in, what it learns of, what it writes."""
 
 import asyncio
+import json
 import time
 from contextlib import aclosing
 from datetime import timedelta
@@ -18,6 +19,7 @@ from controller.errors import (
 )
 from controller.gateway import gateway, is_running, running_gateway
 from controller.identity.caller import Caller, chat_caller, guest_caller
+from controller.identity.imports import import_keys
 from controller.models import ApiKey, LedgerEntry, Revision, ServedModel, Worker
 from controller.relay.request import InferenceRequest
 from tests.factories import (
@@ -178,6 +180,62 @@ async def test_a_revoked_key_is_refused_within_a_second(running):
 
     with pytest.raises(AuthenticationFailed):
         await asyncio.wait_for(use(), timeout=2)
+
+
+async def test_a_stream_on_a_key_ends_when_it_is_revoked_and_others_go_on(running):
+    (key, secret), (_, other) = [await new_key() for _ in range(2)]
+    slow = "[[tokens=1000 interval_ms=5]]"
+    streams = [
+        asyncio.create_task(answer(running, await running.keys.caller(each), text=slow))
+        for each in (secret, other)
+    ]
+    await until(lambda: all(each.ttft_seconds for each in running.exchanges))
+
+    await sync_to_async(key.revoke)()
+    cut = await asyncio.wait_for(streams[0], timeout=1)
+
+    event = json.loads(cut.split(b"data: ")[-1])
+    assert event["error"]["code"] == "invalid_api_key"
+    assert "was revoked" in event["error"]["message"]
+    assert not streams[1].done()
+    running.interrupt()
+    await streams[1]
+    await running.flush()
+    assert await LedgerEntry.objects.filter(key=key, status=401).acount() == 1
+
+
+async def test_what_has_not_begun_to_answer_is_refused_when_its_key_is_revoked(running):
+    key, secret = await new_key()
+    caller = await running.keys.caller(secret)
+    waiting = asyncio.create_task(answer(running, caller, text="[[first_ms=60000]]"))
+    await until(lambda: running.exchanges)
+
+    await sync_to_async(key.revoke)()
+
+    with pytest.raises(AuthenticationFailed, match="was revoked"):
+        await asyncio.wait_for(waiting, timeout=1)
+
+
+async def test_an_expired_key_is_not_taken_for_a_revoked_one(running):
+    key, secret = await new_key()
+    caller = await running.keys.caller(secret)
+    exchange = await running.open(caller, make_request("[[tokens=50 interval_ms=10]]"))
+    async with aclosing(exchange):
+        await ApiKey.objects.filter(pk=key.pk).aupdate(expires_at=key.created_at)
+        await sync_to_async((await new_key())[0].revoke)()
+
+        stream = b"".join([block async for block in exchange.events()])
+
+    assert stream.endswith(b"data: [DONE]\n\n")
+
+
+async def test_imported_keys_open_within_a_second(running):
+    user = (await new_key())[0].user
+    await sync_to_async(import_keys)(user, ["fastchat-key"])
+
+    await until(lambda: running.keys._imported)
+
+    assert (await running.keys.caller("fastchat-key")).user_id == user.pk
 
 
 async def test_allowed_origins_are_known_within_a_second(running):

@@ -5,13 +5,19 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from controller.errors import AuthenticationFailed, StoreUnavailable
 from controller.identity import keyring as keyring_module
 from controller.identity import secrets
-from controller.identity.keyring import KeyRing, find_key, write_last_used
+from controller.identity.imports import import_keys
+from controller.identity.keyring import (
+    KeyRing,
+    find_key,
+    imported_digests,
+    write_last_used,
+)
 from controller.models import ApiKey
 from controller.threads import DatabaseThread
 from tests.factories import make_key, make_team, make_user
@@ -273,6 +279,182 @@ async def test_use_is_noted_once_for_each_key(ring):
     used = ring.take_used()
     await sync_to_async(write_last_used)(used)
 
-    assert list(used) == [key.pk]
-    assert (await ApiKey.objects.aget(pk=key.pk)).last_used_at == used[key.pk]
-    assert ring.take_used() == {}
+    assert used.digests == (key.digest,)
+    assert (await ApiKey.objects.aget(pk=key.pk)).last_used_at == used.at
+    assert ring.take_used().digests == ()
+
+
+# -- What unknown and ended keys cost --------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["unknown", "revoked", "expired", "owner left"])
+async def test_a_key_that_opens_nothing_costs_the_same_whatever_it_was(
+    ring, lookups, kind
+):
+    key, secret = await new_key()
+    ended = timezone.now() - timedelta(seconds=1)
+    match kind:
+        case "unknown":
+            secret = secrets.make_secret(secrets.API_KEY)
+        case "revoked":
+            await sync_to_async(key.revoke)()
+        case "expired":
+            await ApiKey.objects.filter(pk=key.pk).aupdate(expires_at=ended)
+        case "owner left":
+            await type(key.user).objects.filter(pk=key.user_id).aupdate(is_active=False)
+
+    refusals = []
+    for _ in range(3):
+        with pytest.raises(AuthenticationFailed) as caught:
+            await ring.caller(secret)
+        refusals.append(caught.value.message.replace(secrets.shown_part(secret), ""))
+
+    assert lookups.number == 1
+    assert set(refusals) == {
+        "Incorrect API key provided (…). You can make one on the page of your account,"
+        " or ask the operator of this site."
+    }
+
+
+STRANGE = {
+    "SQL": "' OR 1=1; DROP TABLE controller_apikey; --",
+    "NUL": "sy-\0" + "a" * 48,
+    "a megabyte": "sy-" + "a" * 2**20,
+    "not ASCII": "sy-é" + "ü" * 48,
+    "nothing but a prefix": "sy-",
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
+async def test_strange_keys_are_refused_without_a_query(ring, lookups, strange):
+    ring.forget(imported=frozenset({"a digest"}))  # even where others are looked at
+
+    with pytest.raises(AuthenticationFailed) as caught:
+        await ring.caller(strange)
+
+    assert lookups.number == 0
+    assert len(caught.value.message) < 200
+
+
+# -- Two secrets of one key ------------------------------------------------------------
+
+
+async def test_both_secrets_open_the_key_until_the_overlap_ends(ring, monkeypatch):
+    key, old = await new_key()
+    new = await sync_to_async(key.rotate)(timedelta(hours=1))
+
+    assert (await ring.caller(old)).key_id == (await ring.caller(new)).key_id == key.pk
+
+    monkeypatch.setattr(
+        keyring_module, "now", lambda: timezone.now() + timedelta(hours=1)
+    )
+    assert await is_refused(ring, old)
+    assert not await is_refused(ring, new)
+
+
+async def test_an_overlap_does_not_outlive_the_key(ring, monkeypatch):
+    expires_at = timezone.now() + timedelta(minutes=10)
+    key, old = await new_key(expires_at=expires_at)
+    await sync_to_async(key.rotate)(timedelta(hours=1))
+    assert not await is_refused(ring, old)
+
+    monkeypatch.setattr(keyring_module, "now", lambda: expires_at)
+
+    assert await is_refused(ring, old)
+
+
+async def test_the_use_of_each_secret_is_noted_by_itself(ring):
+    key, old = await new_key()
+    await ring.caller(old)
+    before = ring.take_used()
+    new = await sync_to_async(key.rotate)(timedelta(hours=1))
+    # Written only now: it was the old secret's use all the same.
+    await sync_to_async(write_last_used)(before)
+
+    await key.arefresh_from_db()
+    assert (key.previous_last_used_at, key.last_used_at) == (before.at, None)
+    await ring.caller(new)
+    after = ring.take_used()
+    await sync_to_async(write_last_used)(after)
+    await key.arefresh_from_db()
+    assert (key.previous_last_used_at, key.last_used_at) == (before.at, after.at)
+
+
+async def test_an_ended_overlap_and_a_revoked_key_refuse_the_old_secret(ring):
+    ended, ended_old = await new_key()
+    await sync_to_async(ended.rotate)(timedelta(hours=1))
+    await sync_to_async(ended.end_overlap)()
+    revoked, revoked_old = await new_key()
+    revoked_new = await sync_to_async(revoked.rotate)(timedelta(hours=1))
+    await sync_to_async(revoked.revoke)()
+
+    for secret in (ended_old, revoked_old, revoked_new):
+        assert await is_refused(ring, secret)
+
+
+# -- Keys that were made elsewhere -----------------------------------------------------
+
+
+@pytest.fixture
+async def foreign(transactional_db) -> str:
+    user = await sync_to_async(make_user)()
+    await sync_to_async(import_keys)(user, ["fastchat-key-1"])
+    return "fastchat-key-1"
+
+
+async def test_an_imported_key_opens_and_a_wrong_guess_costs_no_query(
+    ring, lookups, foreign
+):
+    ring.forget(await sync_to_async(imported_digests)())
+
+    assert (await ring.caller(foreign)).scopes == {"inference"}
+    assert lookups.number == 1
+    for guess in ("fastchat-key-2", "", "fastchat-key-1 ", "é" * 300):
+        assert await is_refused(ring, guess)
+    assert lookups.number == 1
+
+
+async def test_an_imported_key_is_refused_once_it_is_revoked(ring, lookups, foreign):
+    await sync_to_async((await ApiKey.objects.select_related("user").aget()).revoke)()
+
+    ring.forget(await sync_to_async(imported_digests)())
+
+    assert await is_refused(ring, foreign)
+    assert lookups.number == 0
+
+
+async def test_a_rotated_imported_key_has_both_secrets_in_its_overlap(ring, foreign):
+    key = await ApiKey.objects.select_related("user").aget()
+    new = await sync_to_async(key.rotate)(timedelta(hours=1))
+
+    ring.forget(await sync_to_async(imported_digests)())
+
+    assert new.startswith("sy-")
+    assert not await is_refused(ring, foreign)
+    assert not await is_refused(ring, new)
+
+
+async def test_two_rotations_at_once_both_give_a_secret_that_works(ring):
+    key, first = await new_key()
+    stale = await ApiKey.objects.aget(pk=key.pk)  # as a second click reads it
+
+    secret = await sync_to_async(key.rotate)(timedelta(hours=1))
+    later = await sync_to_async(stale.rotate)(timedelta(hours=1))
+
+    assert not await is_refused(ring, secret)
+    assert not await is_refused(ring, later)
+    assert await is_refused(ring, first)
+
+
+def test_a_look_up_reads_by_indexes_also_once_the_database_knows_its_sizes(db):
+    user = make_user()
+    for number in range(200):
+        make_key(user, revoked_at=timezone.now() if number % 2 else None)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+    plan = ApiKey.objects.active().opened_by("digest").explain()
+
+    assert "SCAN controller_apikey" not in plan
+    assert "Seq Scan on controller_apikey" not in plan

@@ -219,3 +219,22 @@ def test_the_flags_of_serve_say_what_they_wrote(open_product: Product):
     said = open_product.log.read_text()
 
     assert "Allowed origins written: *." in said
+
+
+# -- Keys that are for sites -----------------------------------------------------------
+
+
+def test_a_publishable_key_is_for_pages_of_its_site_alone(product: Product):
+    command = f"create_key --user admin --name page --publishable --origins {NAMED}"
+    key = manage(product.var_dir, *command.split()).stdout.split()[-1]
+
+    def status(**headers: str) -> int:
+        return product.call("POST", CHAT_PATH, key, chat_content("Hi"), headers).status
+
+    assert key.startswith("sy-pub-")
+    assert status(Origin=NAMED) == 200
+    for origin in (BELOW, "null", "https://app.example.com.evil.com"):
+        assert status(Origin=origin) == 403
+    assert status() == 403
+    fleet = product.call("GET", "/controller/workers/", key, headers={"Origin": NAMED})
+    assert fleet.status == 403

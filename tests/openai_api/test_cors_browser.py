@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.chromium import running_chromium
 from tests.mock_engine import MockEngine
-from tests.product import Product, joined, quick_product
+from tests.product import Product, joined, manage, quick_product
 
 pytestmark = pytest.mark.browser
 
@@ -122,3 +122,18 @@ def test_a_page_of_another_site_reads_nothing_and_calls_nothing(
 
     assert "Failed to fetch" in answer["error"]
     assert len(engine.requests()) == num_before  # the preflight already failed
+
+
+def test_a_publishable_key_works_on_its_own_site_alone(
+    product: Product, page: Page, site: int
+):
+    origin = f"http://app.localhost:{site}"
+    command = f"create_key --user admin --name page --publishable --origins {origin}"
+    key = manage(product.var_dir, *command.split()).stdout.split()[-1]
+
+    statuses = []
+    for host in ("app.localhost", "other.localhost"):
+        page.goto(f"http://{host}:{site}/")
+        statuses.append(page.evaluate(CALL, [product.url, key, False])["status"])
+
+    assert statuses == [200, 403]

@@ -1,13 +1,20 @@
 """Who may call: keys in either header, and nothing else."""
 
+import socket
+import time
+from contextlib import closing, suppress
 from http.cookiejar import CookieJar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, build_opener
 
+import msgspec
 import pytest
 
-from tests.product import CHAT_PATH, Product, chat_content, manage
+from controller.identity import secrets
+from controller.models import ApiKey
+from openai_api import urls as openai_urls
+from tests.product import CHAT_PATH, Product, chat_content, manage, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +130,162 @@ def test_a_signed_in_session_is_no_key(product: Product):
     assert console_path == "/admin/"  # and not the page to sign in
     assert refused.value.code == 401
     refused.value.close()
+
+
+# -- Keys that are bound ---------------------------------------------------------------
+
+
+def new_key(product: Product, options: str) -> str:
+    command = f"create_key --user admin --name bound {options}"
+    return manage(product.var_dir, *command.split()).stdout.split()[-1]
+
+
+def test_a_key_for_one_endpoint_opens_no_other(product: Product):
+    key = new_key(product, "--endpoints /v1/chat/completions")
+
+    granted = product.call("POST", CHAT_PATH, key, chat_content("Hi"))
+    refused = product.call("GET", "/v1/models", key)
+    one_of_them = product.call("GET", "/v1/models/mock-1", key)
+
+    assert granted.status == 200
+    for answer in (refused, one_of_them):
+        assert (answer.status, answer.error["code"]) == (403, "endpoint_not_allowed")
+    assert "/v1/models" in refused.error["message"]
+    assert "/v1/chat/completions" in refused.error["message"]
+
+
+def test_a_key_for_other_networks_opens_nothing_in_either_header(product: Product):
+    elsewhere = new_key(product, "--networks 192.0.2.0/24 --scopes inference,fleet")
+    here = new_key(product, "--networks 127.0.0.0/8,192.0.2.0/24")
+    spoofed = {"X-Forwarded-For": "192.0.2.7"}  # nobody vouches for it
+
+    refused = [
+        product.call("GET", "/v1/models", elsewhere, headers=spoofed),
+        product.call("GET", "/v1/models", headers={"x-api-key": elsewhere}),
+        product.call("GET", "/controller/models/", elsewhere),
+    ]
+
+    assert {answer.status for answer in refused} == {403}
+    assert refused[0].error["code"] == "address_not_allowed"
+    assert "127.0.0.1" in refused[0].error["message"]
+    assert product.call("GET", "/v1/models", here).status == 200
+
+
+def test_every_endpoint_can_be_named_in_a_keys_bounds():
+    views = [getattr(each.callback, "cls", None) for each in openai_urls.urlpatterns]
+
+    assert {view.endpoint for view in views} == set(ApiKey.Endpoint.values)
+
+
+# -- Strange credentials ---------------------------------------------------------------
+
+STRANGE = {
+    "SQL": b"' OR 1=1; DROP TABLE controller_apikey; --",
+    "two words": b"sy-a sy-b",
+    "not ASCII": "sy-ключ".encode(),
+    "not even text": b"sy-\xff\xfe",
+    "a percent": b"sy-%00%s%n",
+}
+
+
+@pytest.mark.parametrize("header", ["Authorization", "x-api-key"])
+@pytest.mark.parametrize("strange", STRANGE.values(), ids=STRANGE)
+def test_strange_keys_are_refused_as_wrong_ones(
+    product: Product, header: str, strange: bytes
+):
+    scheme = b"Bearer " if header == "Authorization" else b""
+    with closing(product.connect()) as connection:
+        connection.putrequest("GET", "/v1/models")
+        connection.putheader(header, scheme + strange)
+        connection.endheaders()
+        answer = connection.getresponse()
+        body = answer.read()
+
+    assert answer.status == 401
+    assert b"invalid_api_key" in body
+    assert strange not in body
+
+
+@pytest.mark.parametrize("header", ["Authorization: Bearer ", "x-api-key: "])
+@pytest.mark.parametrize(
+    "key", [b"sy-\0" + b"a" * 48, b"sy-" + b"a" * 2**20], ids=["NUL", "megabyte"]
+)
+def test_what_no_header_may_hold_is_refused_and_serving_goes_on(
+    product: Product, header: str, key: bytes
+):
+    request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n" + header.encode() + key
+    raw = socket.create_connection(("127.0.0.1", product.port), timeout=10)
+    with raw, suppress(OSError):  # the server may hang up in the middle of it
+        raw.sendall(request + b"\r\n\r\n")
+        status = raw.recv(1024).split(b" ")[1:2]
+        assert status in ([], [b"400"], [b"401"], [b"431"])
+
+    assert product.call("GET", "/v1/models", product.credentials.api_key).status == 200
+
+
+def test_a_key_that_shares_its_first_forty_characters_with_another_is_another(
+    product: Product,
+):
+    right = product.credentials.api_key
+    twin = right[:40] + "0" * 6
+    twin += secrets._checksum(twin)
+    assert secrets.is_api_key(twin)
+    assert product.call("GET", "/v1/models", right).status == 200  # is in memory
+
+    refused = product.call("GET", "/v1/models", twin)
+
+    assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
+
+
+def test_a_header_sent_twice_with_two_keys_is_a_bad_request(product: Product):
+    with closing(product.connect()) as connection:
+        connection.putrequest("GET", "/v1/models")
+        connection.putheader("x-api-key", product.credentials.api_key)
+        connection.putheader("x-api-key", "sy-other")
+        connection.endheaders()
+        answer = connection.getresponse()
+        body = answer.read()
+
+    assert answer.status == 400
+    assert b"conflicting_credentials" in body
+
+
+# -- Revocation under way --------------------------------------------------------------
+
+
+def test_a_stream_ends_by_the_next_event_once_its_key_is_revoked(product: Product):
+    key = new_key(product, "")
+    with product.chat_stream(
+        "[[tokens=100000 interval_ms=20]]", "to be revoked", key=key
+    ) as stream:
+        stream.readline()
+        revoked = manage(product.var_dir, "revoke_key", key)
+        begun = time.monotonic()
+        rest = stream.read()
+        seconds = time.monotonic() - begun
+
+    assert revoked.returncode == 0
+    assert seconds < 1
+    assert b"was revoked" in rest.split(b"\n\n")[-2]
+    row = product.ledger_row(client_request_id="to be revoked")
+    assert (row["status"], row["error_code"]) == (401, "invalid_api_key")
+
+
+def test_a_body_that_trickles_in_does_not_outlive_its_key(product: Product):
+    key = new_key(product, "")
+    body = msgspec.json.encode(chat_content("Hi"))
+    with closing(product.connect()) as connection:
+        connection.putrequest("POST", CHAT_PATH)
+        connection.putheader("Authorization", f"Bearer {key}")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:10])
+        assert product.call("GET", "/v1/models", key).status == 200
+        manage(product.var_dir, "revoke_key", key)
+        wait_until(
+            lambda: product.call("GET", "/v1/models", key).status == 401, "revocation"
+        )
+        connection.send(body[10:])
+        answer = connection.getresponse()
+        answer.read()
+
+    assert answer.status == 401

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -13,6 +13,7 @@ from tests.product import (
     JoinedWorker,
     Product,
     joined,
+    manage,
     quick_product,
     wait_until,
     wait_until_listed,
@@ -84,6 +85,34 @@ def test_a_worker_that_one_process_hears_is_live_in_both(
             answer = product.chat()
 
     assert answer.status == 200
+
+
+def test_a_revoked_key_is_refused_by_both_and_its_streams_end(
+    product: Product, worker: JoinedWorker
+):
+    command = "create_key --user admin --name short-lived"
+    key = manage(product.var_dir, *command.split()).stdout.split()[-1]
+    with ExitStack() as stack:
+        streams = []
+        for other in web_processes(product):  # a stream on each, which knows the key
+            with suspended(other):
+                wait_until_listed(product, "mock-1")
+                text = "[[tokens=100000 interval_ms=20]]"
+                stream = stack.enter_context(product.chat_stream(text, key=key))
+                assert stream.readline()
+                streams.append(stream)
+
+        revoked = manage(product.var_dir, "revoke_key", key)
+        begun = time.monotonic()
+        ends = [stream.read().split(b"\n\n")[-2] for stream in streams]
+        seconds = time.monotonic() - begun
+
+    assert revoked.returncode == 0, revoked.stdout
+    assert seconds < 1
+    assert all(b"was revoked" in end for end in ends)
+    for other in web_processes(product):
+        with suspended(other):
+            assert product.call("GET", "/v1/models", key).status == 401
 
 
 def test_a_process_that_dies_is_started_again(product: Product, worker: JoinedWorker):

@@ -1,13 +1,41 @@
 """`manage.py create_key`: a new API key, printed once."""
 
 from argparse import ArgumentParser
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.timezone import now
 
 from controller.management import arguments
 from controller.models import ApiKey, User
+
+
+class Flag(NamedTuple):
+    """What a flag says about the key."""
+
+    name: str
+    field: str
+    parse: Callable[[str], Any]
+    metavar: str
+    help: str
+
+
+FLAGS = (
+    Flag("--scopes", "scopes", arguments.names, "A,B",
+         f"Any of {','.join(ApiKey.Scope.values)}; default: inference."),
+    Flag("--models", "allowed_models", arguments.names, "A,B",
+         "Allowed models; without, every model."),
+    Flag("--endpoints", "allowed_endpoints", arguments.names, "A,B",
+         "Allowed endpoints, such as /v1/embeddings; without, every one."),
+    Flag("--networks", "allowed_networks", arguments.networks, "A,B",
+         "Where clients may be, such as 10.0.0.0/8; without, anywhere."),
+    Flag("--origins", "allowed_origins", arguments.origins, "A,B",
+         "Whose web pages may use it, such as https://app.example.com."),
+    Flag("--concurrent", "max_concurrent", arguments.positive, "N",
+         "Requests at once."),
+)  # fmt: skip
 
 
 class Command(BaseCommand):
@@ -17,45 +45,50 @@ class Command(BaseCommand):
         parser.add_argument("--user", required=True, help="Its owner's username.")
         parser.add_argument("--name", required=True, help="What it is for.")
         parser.add_argument(
-            "--models",
-            type=arguments.names,
-            metavar="A,B",
-            help="Allowed models; without, every model.",
-        )
-        parser.add_argument(
-            "--scopes",
-            type=arguments.names,
-            default=[ApiKey.Scope.INFERENCE.value],
-            help=f"Any of {','.join(ApiKey.Scope.values)}; default: inference.",
-        )
-        parser.add_argument(
             "--expires",
             type=arguments.duration,
             metavar="1d",
             help="It ends after this time; without, only by revocation.",
         )
         parser.add_argument(
-            "--concurrent", type=int, metavar="N", help="Requests at once."
+            "--publishable",
+            action="store_true",
+            help="A key for scripts in browsers, bound to its --origins.",
         )
+        for flag in FLAGS:
+            parser.add_argument(
+                flag.name,
+                dest=flag.field,
+                type=flag.parse,
+                metavar=flag.metavar,
+                help=flag.help,
+            )
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username=options["user"]).first()
         if user is None:
             raise CommandError(f"There is no user {options['user']!r}.")
-        if unknown := set(options["scopes"]) - set(ApiKey.Scope.values):
-            raise CommandError(
-                f"No such scope: {', '.join(sorted(unknown))}."
-                f" Scopes are {', '.join(ApiKey.Scope.values)}."
-            )
-        if options["concurrent"] is not None and options["concurrent"] < 1:
-            raise CommandError("--concurrent must be at least 1.")
-        expires = options["expires"]
-        key, secret = ApiKey.issue(
-            user,
-            options["name"],
-            scopes=options["scopes"],
-            allowed_models=options["models"] or None,
-            max_concurrent=options["concurrent"],
-            expires_at=now() + expires if expires else None,
+        fields = {
+            flag.field: options[flag.field] for flag in FLAGS if options[flag.field]
+        }
+        check_known("scope", fields.get("scopes", ()), ApiKey.Scope.values)
+        check_known(
+            "endpoint", fields.get("allowed_endpoints", ()), ApiKey.Endpoint.values
         )
+        if options["expires"]:
+            fields["expires_at"] = now() + options["expires"]
+        try:
+            key, secret = ApiKey.issue(
+                user, options["name"], is_publishable=options["publishable"], **fields
+            )
+        except ValidationError as exc:
+            raise CommandError(" ".join(exc.messages)) from exc
         self.stdout.write(f"New API key {key.name!r} of {user}, shown once: {secret}")
+
+
+def check_known(kind: str, given: list[str], known: list[str]) -> None:
+    if unknown := set(given) - set(known):
+        raise CommandError(
+            f"No such {kind}: {', '.join(sorted(unknown))}."
+            f" There are {', '.join(known)}."
+        )

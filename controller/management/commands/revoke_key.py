@@ -15,13 +15,15 @@ class Command(BaseCommand):
     help = "Revoke the API key that begins so; web processes refuse it within a second."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("prefix", help="Its beginning, as the console lists it.")
+        parser.add_argument(
+            "prefix", help="Its beginning, as the console lists it, or all of it."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         # A whole key works too: who has one that leaked need not count letters.
-        prefix = options["prefix"][: len(secrets.API_KEY) + secrets.SHOWN_LENGTH]
+        prefix = secrets.longest_shown(options["prefix"])
         found = list(
-            ApiKey.objects.filter(prefix__startswith=prefix).select_related("user")[
+            ApiKey.objects.beginning_with(options["prefix"]).select_related("user")[
                 : MAX_LISTED + 1
             ]
         )
