@@ -3,11 +3,15 @@
 from django.urls import URLPattern, URLResolver, path
 from django.views.i18n import set_language
 
-from chat import views
+from chat import key_pages, views
 
 app_name = "chat"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.chat_page, name="home"),
     path("c/<uuid:conversation_id>/", views.chat_page, name="conversation"),
+    path("keys/", key_pages.keys_page, name="keys"),
+    path("keys/<int:key_id>/rotate/", key_pages.rotate_key, name="rotate_key"),
+    path("keys/<int:key_id>/end-overlap/", key_pages.end_overlap, name="end_overlap"),
+    path("keys/<int:key_id>/revoke/", key_pages.revoke_key, name="revoke_key"),
     path("language/", set_language, name="language"),
 ]

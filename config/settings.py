@@ -177,6 +177,9 @@ ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Switchyard] "
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if BEHIND_HTTPS else "http"
 ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 
+# Usable API keys that one person may have made on the page for them.
+MAX_KEYS_PER_USER = env.integer("MAX_KEYS_PER_USER", default=100)
+
 # -- E-mail ---------------------------------------------------------------------------
 # Without a mail server, letters are printed where the web process writes its log.
 EMAIL_HOST = env.text("EMAIL_HOST")

@@ -10,6 +10,7 @@
 
 import { marked } from "../vendor/marked/marked.esm.js";
 import purifier from "../vendor/dompurify/purify.es.js";
+import { copyText } from "./clipboard.js";
 import { icon, make } from "./dom.js";
 import { say } from "./words.js";
 
@@ -142,19 +143,6 @@ function codeBlock() {
   const head = make("div", { className: "code-head" }, name, button);
   const pre = make("pre", { tabIndex: 0, dir: "ltr" }, body);
   return { element: make("div", { className: "code-block" }, head, pre), name, body };
-}
-
-/** Pages without https have no clipboard of their own. @param {string} text */
-export async function copyText(text) {
-  if (navigator.clipboard && window.isSecureContext) {
-    await navigator.clipboard.writeText(text);
-    return;
-  }
-  const area = make("textarea", { value: text, className: "visually-hidden" });
-  document.body.append(area);
-  area.select();
-  document.execCommand("copy");
-  area.remove();
 }
 
 export class Markdown {

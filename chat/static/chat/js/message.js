@@ -1,8 +1,9 @@
 // @ts-check
 /** One message of the transcript: a prompt's bubble, or an answer that may still grow. */
 
+import { copyText } from "./clipboard.js";
 import { icon, iconButton, make } from "./dom.js";
-import { copyText, Markdown } from "./markdown.js";
+import { Markdown } from "./markdown.js";
 import { count, decimal, hundredth, say, sayError } from "./words.js";
 
 /**
