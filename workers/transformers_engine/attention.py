@@ -1,8 +1,8 @@
 """Attention of one new token where several query heads share their keys and values.
 
-transformers has torch group the heads, which in bfloat16 is slow on a CPU, or, where rows
-are padded, repeats the cache for each. The heads of a group are as well the rows of one
-query: then the cache is read once, as it lies there.
+transformers has torch group the heads, which in bfloat16 is slow on a CPU, or, where
+rows are padded, repeats the cache for each. The heads of a group are as well the rows
+of one query: then the cache is read once, as it lies there.
 """
 
 from typing import Any

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0005_adapters")]
+    dependencies = [("controller", "0008_adapters")]
 
     operations = [
         migrations.AddField(

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0009_explanations")]
+    dependencies = [("controller", "0007_explanations")]
 
     operations = [
         migrations.CreateModel(

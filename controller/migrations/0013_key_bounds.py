@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0011_key_rotation")]
+    dependencies = [("controller", "0012_key_rotation")]
 
     operations = [
         migrations.AddField(

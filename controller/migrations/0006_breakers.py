@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0006_dispatch_policies")]
+    dependencies = [("controller", "0005_dispatch_policies")]
 
     operations = [
         migrations.CreateModel(

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0009_explanations")]
+    dependencies = [("controller", "0010_required_labels")]
 
     operations = [
         migrations.AddField(

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0009_breakers")]
+    dependencies = [("controller", "0006_breakers")]
 
     operations = [
         migrations.AddField(

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0010_allowed_origins")]
+    dependencies = [("controller", "0011_allowed_origins")]
 
     operations = [
         migrations.AddField(

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0009_explanations")]
+    dependencies = [("controller", "0009_ledger_queued_seconds")]
 
     operations = [
         migrations.AddField(
