@@ -50,14 +50,14 @@ def try_once(policy: str, num_workers: int, rate: float) -> None:
 
 def measure() -> None:
     from tests.bench.report import write_measured
-    from tests.simulation.report import DOCUMENT, draw, report
+    from tests.simulation.report import BLOCK, DOCUMENT, draw, report
     from tests.simulation.rounds import all_findings
 
     findings = all_findings()
     text = report(findings)
     print(text)
     draw(findings)
-    write_measured(text, DOCUMENT)
+    write_measured(text, BLOCK, DOCUMENT)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from tests.simulation.simulate import Outcome
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/routing.md"
 IMAGES = DOCUMENT.parent / "images"
+BLOCK = "simulated"
 # As long as this engine takes to read one of the longest prompts. A p90 beyond it is
 # waiting: it marks the knee, the most that a way of choosing carries.
 KNEE_TTFT_SECONDS = 10.0

@@ -4,11 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench.report import BEGIN, END
+from tests.bench.report import markers
 from tests.simulation.costs import Costs
 from tests.simulation.engine import Engine, Events, Job
 from tests.simulation.kv_cache import KVCache
-from tests.simulation.report import DOCUMENT, IMAGES, STYLES, worst_beside_least_load
+from tests.simulation.report import (
+    BLOCK,
+    DOCUMENT,
+    IMAGES,
+    STYLES,
+    worst_beside_least_load,
+)
 from tests.simulation.rounds import POLICIES, SESSIONS, scenario
 from tests.simulation.simulate import Outcome, simulate
 from tests.simulation.traces import SHARED, UNSHARED, Conversation, Workload
@@ -150,8 +156,7 @@ def test_equal_scenarios_have_equal_outcomes():
 def test_the_guide_holds_every_plot():
     text = DOCUMENT.read_text()
 
-    assert BEGIN in text
-    assert END in text
+    assert all(marker in text for marker in markers(BLOCK))
     assert {path.name for path in IMAGES.glob("routing-*.svg")} == {
         "routing-shared.svg",
         "routing-sizes.svg",
