@@ -163,7 +163,8 @@ async def test_a_bias_forbids_a_token_or_forces_it(
 async def test_logprobs_add_up_to_what_the_model_gives_the_whole_text(
     engine: InProcessEngine, loaded: LoadedModel
 ) -> None:
-    choice = await said(engine, logprobs=5, **HOT)
+    # Not so hot that it says what is no whole character, which no token is found by.
+    choice = await said(engine, logprobs=5, temperature=1.0, top_k=5, seed=7)
 
     prompt = loaded.tokenizer(PROMPT)["input_ids"]
     vocabulary = loaded.tokenizer.get_vocab()
