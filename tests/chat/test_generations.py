@@ -99,6 +99,7 @@ async def test_an_answer_is_attended_while_its_owner_has_another_page_open(
 
 async def test_a_stop_asked_of_another_process_is_heeded(site, user, engine, quick):
     turn, _ = await begin(user)
+    await asyncio.to_thread(engine.wait_for, started=1)
     row = Message.objects.filter(pk=turn.message_id)
 
     await in_database(conversations.request_stop)(user, turn.message_id)
@@ -109,6 +110,7 @@ async def test_a_stop_asked_of_another_process_is_heeded(site, user, engine, qui
 
 async def test_a_deleted_conversation_ends_its_answer(site, user, engine, quick):
     turn, _ = await begin(user)
+    await asyncio.to_thread(engine.wait_for, started=1)
 
     await Message.objects.filter(pk=turn.message_id).adelete()
 
