@@ -122,8 +122,8 @@ class AdapterKeeper:
 
     @property
     def _names_of_its_own(self) -> set[str]:
-        """Adapters of the engine's command line, which are not ours to load."""
-        return {offer.name for offer in self._run.adapters} if self._run else set()
+        """What is on the engine's command line, which is not ours to load."""
+        return {offer.name for offer in self._run.others} if self._run else set()
 
     async def _load(self, wish: AdapterWish, sources: AdapterSources) -> None:
         run = self._run

@@ -216,6 +216,16 @@ class Agent:
         run: EngineRun,
     ) -> JoinRequest:
         config, engine = self._config, supervisor.engine
+        models = [
+            ModelOffer(
+                name=config.name,
+                aliases=list(config.names[1:]),
+                tasks=list(run.tasks),
+                context_length=run.context_length,
+            ),
+            *run.others,
+            *keeper.offers(run),
+        ]
         return JoinRequest(
             address=worker_address(
                 config.worker_address, *self._bound_to, controller, config.scheme
@@ -223,16 +233,7 @@ class Agent:
             engine=engine.name,
             engine_version=run.version,
             start_id=run.start_id,
-            models=[
-                ModelOffer(
-                    name=config.name,
-                    aliases=list(config.names[1:]),
-                    tasks=list(run.tasks),
-                    context_length=run.context_length,
-                ),
-                *run.adapters,
-                *keeper.offers(run),
-            ],
+            models=models,
             capacity=Capacity(
                 max_concurrency=engine.max_concurrency,
                 kv_cache_tokens=run.kv_cache_tokens,
@@ -241,7 +242,7 @@ class Agent:
             labels=dict(config.labels),
             engine_key=supervisor.client.key,
             exclusive=config.exclusive,
-            can_continue=Task.CHAT in run.tasks,
+            can_continue=any(Task.CHAT in offer.tasks for offer in models),
             takes_adapters=engine.adapter_sources is not None,
         )
 

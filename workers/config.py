@@ -129,7 +129,7 @@ def worker_config(
     is_alone = arguments.no_register
     return WorkerConfig(
         model_path=arguments.model_path,
-        names=_names(arguments.model_names, arguments.model_path),
+        names=model_names(arguments.model_names, arguments.model_path),
         controller=None
         if is_alone
         else controller_address(arguments.controller_address, environment),
@@ -163,7 +163,11 @@ def _certificate(certfile: Path | None, keyfile: Path | None) -> Certificate | N
     return certificate
 
 
-def _names(given: str | None, model_path: str) -> tuple[str, ...]:
+def model_names(given: str | None, model_path: str) -> tuple[str, ...]:
+    """Return the served name and its aliases, as `given` or by the path's last part.
+
+    Raises `BadSetting` for one that no model can have.
+    """
     text = given or Path(model_path.rstrip("/")).name
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:

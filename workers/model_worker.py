@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from workers.agent import run_worker
-from workers.config import WorkerConfig, add_worker_arguments
+from workers.config import WorkerConfig, add_worker_arguments, model_names
 from workers.engine_process import EngineCommand, import_folder
 from workers.supervisor import Engine
 
@@ -126,6 +126,10 @@ def transformers_engine(
         name="transformers",
         command=EngineCommand(arguments=arguments, environment=environment),
         max_concurrency=concurrency,
+        other_models=tuple(
+            model_names(names, path)
+            for path, names in zip(options.paths[1:], options.names[1:], strict=True)
+        ),
     )
 
 

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 from workers.adapter_sources import AdapterSources
 from workers.backoff import Backoff
@@ -35,6 +36,8 @@ class Engine:
     name: str
     command: EngineCommand
     max_concurrency: int
+    other_models: tuple[tuple[str, ...], ...] = ()
+    """The name and aliases of each model that it serves besides the worker's first."""
     adapter_sources: AdapterSources | None = None
     """Where adapters are taken from while it runs; None: it takes none."""
 
@@ -52,8 +55,8 @@ class EngineRun:
     tasks: tuple[Task, ...]
     context_length: int
     kv_cache_tokens: int | None
-    adapters: tuple[ModelOffer, ...] = ()
-    """Those of its command line, which it serves from its start to its end."""
+    others: tuple[ModelOffer, ...] = ()
+    """Further models and adapters of its command line, which it serves to its end."""
 
     @property
     def tiny_task(self) -> Task:
@@ -241,7 +244,7 @@ class EngineSupervisor:
             time.monotonic() - started_at,
             self.engine.name,
             run.version,
-            ", ".join((*self._config.names, *(each.name for each in run.adapters))),
+            ", ".join((*self._config.names, *(each.name for each in run.others))),
             f", {run.context_length} tokens of context" if run.context_length else "",
             ", ".join(run.tasks),
         )
@@ -258,19 +261,26 @@ class EngineSupervisor:
             tasks=tuple(tasks),
             context_length=context_length,
             kv_cache_tokens=numbers.kv_cache_tokens,
-            adapters=await self._own_adapters(context_length),
+            others=await self._others(context_length),
         )
 
-    async def _own_adapters(self, context_length: int) -> tuple[ModelOffer, ...]:
+    async def _others(self, context_length: int) -> tuple[ModelOffer, ...]:
+        listed = {model.id: model for model in await self.client.models()}
+        known = set(chain(self._config.names, *self.engine.other_models))
+        adapters = [
+            (name,)
+            for name, model in listed.items()
+            if model.parent and name not in known
+        ]
         offers = [
             ModelOffer(
-                name=model.id,
-                tasks=await self.client.tasks(model.id),
-                context_length=model.max_model_len or context_length,
-                parent=model.parent,
+                name=name,
+                aliases=aliases,
+                tasks=await self.client.tasks(name),
+                context_length=listed[name].max_model_len or context_length,
+                parent=listed[name].parent,
             )
-            for model in await self.client.models()
-            if model.parent and model.id not in self._config.names
+            for name, *aliases in (*self.engine.other_models, *adapters)
         ]
         return tuple(offers)
 

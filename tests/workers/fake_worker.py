@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from workers import adapters, key_rotation
@@ -23,7 +24,9 @@ def fake_engine(
     _folder: Path,
     flags: argparse.Namespace,
 ) -> Engine:
-    arguments = [sys.executable, str(FAKE_ENGINE), host, str(port), *config.names]
+    other_models = tuple(names.split(",") for names in flags.other_models)
+    names = [*config.names, *chain(*other_models)]
+    arguments = [sys.executable, str(FAKE_ENGINE), host, str(port), *names]
     environment = {"LORA_MODULES": flags.lora_modules}
     if flags.enable_lora:
         environment["RUNTIME_LORA"] = "1"
@@ -34,6 +37,7 @@ def fake_engine(
         name="fake",
         command=EngineCommand(arguments=arguments, environment=environment),
         max_concurrency=4,
+        other_models=tuple(map(tuple, other_models)),
         adapter_sources=AdapterSources(root=flags.adapter_root)
         if flags.enable_lora
         else None,
@@ -45,6 +49,7 @@ if __name__ == "__main__":
     key_rotation.OVERLAP_SECONDS = float(os.environ.get("OVERLAP_SECONDS", "60"))
     parser = argparse.ArgumentParser()
     add_worker_arguments(parser)
+    parser.add_argument("--other-models", action="append", default=[])
     parser.add_argument("--enable-lora", action="store_true")
     parser.add_argument("--lora-modules", default="")
     parser.add_argument("--adapter-root", type=Path)

@@ -14,7 +14,7 @@ from tests.servers import free_port
 from tests.workers.agents import StartWorker, call
 from tests.workers.stub_controller import StubController
 from workers.errors import BadSetting
-from workers.protocol import HeartbeatAnswer, WorkerState
+from workers.protocol import HeartbeatAnswer, Task, WorkerState
 from workers.tls import Certificate, authority
 
 
@@ -86,6 +86,20 @@ def test_files_that_are_no_certificates_are_one_line(
         authority(file)
     with pytest.raises(BadSetting, match=f"--ssl-certfile {file} and .* cannot be"):
         Certificate(file, file).check()
+
+
+async def test_the_controller_is_told_of_all_models_of_one_process(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    await start_worker("--other-models", "second,deuxieme", "--other-models", "third")
+    await controller.until(lambda: bool(controller.joins))
+
+    _, joined = controller.joins[-1]
+    offers = {offer.name: offer for offer in joined.models}
+    assert list(offers) == ["tiny", "second", "third"]
+    assert offers["second"].aliases == ["deuxieme"]
+    assert offers["third"].tasks == [Task.COMPLETIONS]
+    assert offers["third"].context_length == 512
 
 
 async def test_a_new_key_is_joined_with_and_the_old_one_ends_later(
