@@ -21,7 +21,7 @@ from chat.conversations import Turn
 from chat.database import in_database, writing
 from chat.errors import PromptTooLong, UnreadableMessage
 from chat.following import row_deltas
-from chat.generations import Delta, Waiting, generations
+from chat.generations import Delta, News, generations
 from chat.models import Message
 from chat.sessions import session_user
 from controller.errors import SwitchyardError
@@ -230,9 +230,9 @@ def decoded(text: str | None) -> protocol.AnyMessage:
 
 def news_of(
     message_id: uuid.UUID, at: int
-) -> AsyncGenerator[Delta, None] | AsyncGenerator[Delta | Waiting, None]:
+) -> AsyncGenerator[Delta, None] | AsyncGenerator[News, None]:
     """An answer's text from character `at` on, whichever process writes it; the place
-    in line is known to the writing process only."""
+    in line and pauses are known to the writing process only."""
     if generation := generations.find(message_id):
         return generation.news(at)
     return row_deltas(message_id, at)

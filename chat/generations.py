@@ -55,6 +55,16 @@ class Waiting:
     place: Place | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """The answer's worker broke off and another is to go on, or by now does."""
+
+    is_over: bool
+
+
+News = Delta | Waiting | Pause
+
+
 class Generation:
     """One answer: its log of deltas and the task that fills it."""
 
@@ -64,6 +74,7 @@ class Generation:
         self.length = 0
         self.is_over = False
         self.waiting = Waiting(None)
+        self._num_turns = 0  # a pause's beginning is one, its end another
         self._followers: set[asyncio.Event] = set()
         self.unattended_since: float | None = None
         self._drafted_at = 0.0
@@ -80,9 +91,10 @@ class Generation:
     def is_followed(self) -> bool:
         return bool(self._followers)
 
-    async def news(self, at: int) -> AsyncGenerator[Delta | Waiting, None]:
+    async def news(self, at: int) -> AsyncGenerator[News, None]:
         """The text from character `at` on, until the answer is settled and its row too;
-        before the text, its place in line if it must wait.
+        before the text, its place in line if it must wait; and the last pause there
+        was, when it begins and when it ends.
 
         While this runs the generation is followed. What a slow taker has not taken is
         joined into one delta, and of the places it gets the last: no queue grows.
@@ -90,7 +102,7 @@ class Generation:
         woken = asyncio.Event()
         woken.set()
         self._followers.add(woken)
-        index, passed = 0, 0
+        index, passed, num_turns = 0, 0, 0
         told = Waiting(None)
         try:
             is_over = False
@@ -106,6 +118,9 @@ class Generation:
                 if text:
                     yield Delta(at, text)
                     at = passed = at + len(text)
+                if num_turns != self._num_turns:
+                    num_turns = self._num_turns
+                    yield Pause(is_over=num_turns % 2 == 0)
         finally:
             self._followers.discard(woken)
 
@@ -171,6 +186,7 @@ class Generation:
                 self._note_place(exchange.place)
                 for event in decode_events(block):
                     self._take(event)
+                self._note_pause(exchange)
                 if self.length >= settings.CHAT_MAX_ANSWER_CHARS:
                     return Ending(State.COMPLETE, finish_reason="length")
         return Ending(State.COMPLETE, finish_reason=exchange.finish_reason)
@@ -190,6 +206,12 @@ class Generation:
                 self.log.append(text)
                 self.length += len(text)
                 self._wake_followers()
+
+    def _note_pause(self, exchange: Exchange) -> None:
+        num_turns = 2 * exchange.num_moves + exchange.is_moving
+        if num_turns != self._num_turns:
+            self._num_turns = num_turns
+            self._wake_followers()
 
     def _wake_followers(self) -> None:
         for woken in self._followers:

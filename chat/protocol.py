@@ -11,6 +11,8 @@ The page sends one of the structs below, told apart by `type`. The server sends:
   worker, 1 being next, and about how long it will be (null while unknown); position 0
   when it is its turn
 - `delta` {message, at, text}: `at` counts the characters (code points) before it
+- `moving` {message}: its worker broke off, and another one is asked to go on
+- `moved` {message}: another one goes on
 - `settled` {message}: a message in its final state; its content is complete
 - `changed` {conversation}: another page of the owner changed it; attach again
 - `error` {ref, code, message}: a request was refused
@@ -22,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from chat.generations import Delta, Waiting
+from chat.generations import Delta, News, Pause
 from chat.models import Conversation, Message
 from controller.fleet.snapshot import ModelView
 from workers.protocol import Task
@@ -97,10 +99,12 @@ def message_fields(message: Message) -> dict[str, Any]:
     }
 
 
-def news_fields(news: Delta | Waiting) -> dict[str, Any]:
+def news_fields(news: News) -> dict[str, Any]:
     """What is new of an answer, as an event without its message's id."""
     if isinstance(news, Delta):
         return {"type": "delta", "at": news.at, "text": news.text}
+    if isinstance(news, Pause):
+        return {"type": "moved" if news.is_over else "moving"}
     place = news.place
     return {
         "type": "waiting",

@@ -26,6 +26,8 @@ def page_words() -> dict[str, str]:
         "answerReady": _("The answer is complete."),
         "answerStopped": _("The answer was stopped."),
         "stopped": _("Stopped"),
+        "moving": _("The worker broke off. Another one is to go on…"),
+        "moved": _("Another worker went on with this answer."),
         "emptyAnswer": _("The model answered with nothing."),
         "done": _("Done"),
         "open": _("Not done"),

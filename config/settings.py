@@ -317,6 +317,11 @@ UPSTREAM_IDLE_TIMEOUT = env.seconds("UPSTREAM_IDLE_TIMEOUT", default=120)
 RETRY_PERCENT = env.integer("RETRY_PERCENT", default=20)
 RETRY_FLOOR = env.integer("RETRY_FLOOR", default=100)
 RETRY_DEADLINE = env.seconds("RETRY_DEADLINE", default=60)
+# A stream whose worker breaks off, or stands still for so long, goes on with another.
+MOVE_AFTER_SILENCE = env.seconds("MOVE_AFTER_SILENCE", default=30)
+MOVES_PER_REQUEST = env.integer("MOVES_PER_REQUEST", default=2)
+# What is remembered of one stream, to go on from; above it, it cannot move any more.
+MOVE_MAX_BYTES = env.integer("MOVE_MAX_BYTES", default=2**20)
 # Ceilings on what one request may ask of an engine.
 MAX_CHOICES = env.integer("MAX_CHOICES", default=16, minimum=1)
 MAX_TOP_LOGPROBS = env.integer("MAX_TOP_LOGPROBS", default=20)

@@ -50,6 +50,7 @@ HEARTBEAT_WRITE_INTERVAL = timedelta(seconds=1)
 BREAKER_WRITE_INTERVAL = timedelta(seconds=1)
 KEY_USE_INTERVAL = timedelta(seconds=10)
 TURN_INTERVAL = timedelta(seconds=0.25)
+STALL_INTERVAL = timedelta(seconds=0.5)
 
 
 class Gateway:
@@ -167,6 +168,7 @@ class Gateway:
             self._every(settings.PROBE_INTERVAL, self._prober.probe_suspects),
             self._every(KEY_USE_INTERVAL, self._write_key_use),
             self._every(TURN_INTERVAL, self._tick_turns),
+            self._every(STALL_INTERVAL, self._look_for_stalls),
         ]
         self.is_ready = True
 
@@ -276,6 +278,10 @@ class Gateway:
 
     async def _tick_turns(self) -> None:
         self.turns.tick()
+
+    async def _look_for_stalls(self) -> None:
+        for exchange in list(self.exchanges):
+            exchange.leave_if_stalled()
 
     async def _tick_forever(self) -> None:
         while True:

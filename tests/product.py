@@ -205,10 +205,12 @@ class JoinedWorker:
         self,
         product: Product,
         engine: MockEngine,
+        like: str = "mock",
         max_concurrency: int = 1024,
         **offer: Any,
     ) -> None:
         self._product = product
+        self._like = like
         self._capacity = Capacity(max_concurrency=max_concurrency)
         self._models = list(engine.config.models)
         self._offer = offer
@@ -224,7 +226,8 @@ class JoinedWorker:
         context_length = engine.config.context_length
         request = JoinRequest(
             address=engine.url,
-            engine="mock",
+            engine=self._like,
+            can_continue=self._like != "mock",
             start_id=self._start_id,
             models=[
                 ModelOffer(name=name, context_length=context_length, **self._offer)
@@ -339,14 +342,15 @@ def quick_product(var_dir: Path, *flags: str, **env: str) -> Iterator[Product]:
 
 @contextmanager
 def joined(
-    product: Product, engine: MockEngine, **offer: Any
+    product: Product, engine: MockEngine, like: str = "mock", **offer: Any
 ) -> Iterator[JoinedWorker]:
     """Keep the mock engine registered with the product, heartbeats included.
 
-    `max_concurrency` is its capacity, and the rest of `offer` says more of each of its
-    models: `tasks`, `aliases`.
+    It goes on with others' streams if it is said to be `like` an engine that does,
+    such as `vllm`. `max_concurrency` is its capacity, and the rest of `offer` says more
+    of each of its models: `tasks`, `aliases`.
     """
-    worker = JoinedWorker(product, engine, **offer)
+    worker = JoinedWorker(product, engine, like, **offer)
     try:
         wait_until_listed(product, engine.config.models[0])
         yield worker

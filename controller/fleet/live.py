@@ -198,6 +198,11 @@ class Fleet:
         silence = self.clock.now() - load.heard_at
         return silence >= settings.HEARTBEAT_EXPIRY.total_seconds()
 
+    def is_lost(self, worker: WorkerView) -> bool:
+        """Whether nothing has been heard of the worker for too long."""
+        load = self.loads.get(worker.id)
+        return load is None or self.is_silent(load)
+
     def why_not(self, worker: WorkerView) -> str:
         """Why nothing is dispatched to the worker now, in words; empty if it is."""
         load = self.loads.get(worker.id)

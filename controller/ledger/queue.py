@@ -39,6 +39,7 @@ class FinishedRequest:
     completion_tokens: int
     tokens_estimated: bool
     num_retries: int
+    num_moves: int
     ttft_seconds: float | None
     duration_seconds: float
     overhead_seconds: float

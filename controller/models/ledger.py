@@ -61,6 +61,12 @@ class LedgerEntry(models.Model):
     # The engine never said how many tokens (a stream was cut): ours is a count.
     tokens_estimated = models.BooleanField(default=False)
     num_retries = models.PositiveSmallIntegerField(default=0)
+    num_moves = models.PositiveSmallIntegerField(
+        default=0,
+        help_text="How often the stream went on with another worker. After a move"
+        " seeds and penalties begin anew, so that the answer is not exactly what one"
+        " engine alone would have said.",
+    )
     ttft_seconds = models.FloatField(null=True)
     duration_seconds = models.FloatField()
     overhead_seconds = models.FloatField()

@@ -42,6 +42,10 @@ class UpstreamSilent(UpstreamBroken):
     """The engine sent nothing for longer than it may."""
 
 
+class StreamStalled(UpstreamBroken):
+    """We broke it off in mid-stream: it stood still, and another worker can go on."""
+
+
 class UpstreamDown(UpstreamBroken):
     """The engine sent nothing for a while, and its health checks fail."""
 
@@ -193,6 +197,7 @@ class Connection(asyncio.Protocol):
         parts, self._buffer, self._buffered = self._buffer, [], 0
         if self._is_paused and self.transport:
             self._is_paused = False
+            self.heard_at = time.monotonic()  # it was we who did not listen
             self.transport.resume_reading()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -32,10 +32,11 @@ from controller.fleet.turns import Turn, Turns
 from controller.fleet.wishes import wish_for
 from controller.identity.caller import Caller
 from controller.ledger.queue import FinishedRequest
-from controller.relay import engine_errors, sse
-from controller.relay.answers import AnswerReader, Usage
+from controller.relay import engine_errors, moving, sse
+from controller.relay.answers import AnswerReader, StreamReader, Usage
 from controller.relay.client import (
     Connection,
+    StreamStalled,
     UpstreamBroken,
     UpstreamClient,
     UpstreamDown,
@@ -44,6 +45,7 @@ from controller.relay.client import (
     request_head,
 )
 from controller.relay.explanation import Explanation
+from controller.relay.mover import Mover
 from controller.relay.request import InferenceRequest
 from controller.relay.retrying import RetryBudget, pause_seconds
 from controller.relay.stopwatch import Stopwatch
@@ -65,6 +67,14 @@ class WorkerFailed(Exception):
 
     def __init__(self, error: SwitchyardError, reason: object) -> None:
         super().__init__(str(reason))
+        self.error = error
+
+
+class EngineFailed(UpstreamBroken):
+    """The engine said in mid-stream that it failed; `error` is what that means."""
+
+    def __init__(self, error: SwitchyardError) -> None:
+        super().__init__(error.message)
         self.error = error
 
 
@@ -94,7 +104,9 @@ class Exchange:
         """Where in line it stood at first; None if it did not have to wait."""
         self.explanation = Explanation()
         self._watch = Stopwatch(request.arrived_at)
-        self._reader = AnswerReader(request.show_usage)
+        self._reader: StreamReader = AnswerReader(request.show_usage)
+        self._mover = Mover(request, model, fleet, self._fetch)
+        self._break: UpstreamBroken | None = None
         self._events = sse.EventBuffer(settings.MAX_EVENT_BYTES)
         self._fleet = fleet
         self._turns = turns
@@ -122,6 +134,16 @@ class Exchange:
     @property
     def finish_reason(self) -> str:
         return self._reader.finish_reason
+
+    @property
+    def is_moving(self) -> bool:
+        """The stream has been broken off, and the next `read` goes on elsewhere."""
+        return self._break is not None
+
+    @property
+    def num_moves(self) -> int:
+        """How often the stream went on with another worker."""
+        return self._mover.num_moves
 
     @property
     def ttft_seconds(self) -> float | None:
@@ -168,10 +190,8 @@ class Exchange:
         await self._begin()
 
     async def _begin(self) -> None:
-        await self._try_workers()
+        await self._try_workers(set())
         self._watch.first_out_at = time.perf_counter()
-        if self._slot is not None:
-            self._fleet.prefilled(self._slot)
 
     async def _interruptible(self, step: Coroutine[Any, Any, T]) -> T:
         """What the step returns, unless `interrupt` ends it: then its error rises."""
@@ -213,9 +233,11 @@ class Exchange:
         self._watch.unqueue()
         return True
 
-    async def _try_workers(self) -> None:
-        """Ask workers until one answers; one that is down costs a retry, no more."""
-        failed: set[UUID] = set()
+    async def _try_workers(self, failed: set[UUID]) -> None:
+        """Ask workers until one answers; one that is down costs a retry, no more.
+
+        Those in `failed` are not asked.
+        """
         num_broken = 0
         failure: SwitchyardError | None = None
         begun_at = time.monotonic()
@@ -239,7 +261,6 @@ class Exchange:
             if num_broken == MAX_BROKEN or time.monotonic() > deadline:
                 raise failure
             self._let_go()
-            self._read_anew()
             await self._earn_retry(slot, failure)
             failed.add(worker.id)
             self.num_retries += 1
@@ -266,11 +287,6 @@ class Exchange:
         assert self._slot is not None
         return self._slot
 
-    def _read_anew(self) -> None:
-        """Forget what a worker that broke off began to say."""
-        self._reader = AnswerReader(self.request.show_usage)
-        self._events = sse.EventBuffer(settings.MAX_EVENT_BYTES)
-
     async def _ask(self, worker: WorkerView) -> None:
         """Have this worker's first bytes. Raises `WorkerFailed` to try another."""
         try:
@@ -286,6 +302,8 @@ class Exchange:
             self._judge_answer(worker, exc)
             raise
         self._fleet.breaker_of(worker).succeed()
+        if self._slot is not None:
+            self._fleet.prefilled(self._slot)
 
     async def _have_first_bytes(self, worker: WorkerView) -> None:
         connection = await self._send(worker)
@@ -309,8 +327,21 @@ class Exchange:
 
     async def _send(self, worker: WorkerView) -> Connection:
         """Send the request; when this returns, the answer's headers are known."""
-        body = self._body_for(worker)
+        self._events = sse.EventBuffer(settings.MAX_EVENT_BYTES)
+        if self._has_begun:
+            question, self._reader = await self._mover.go_on_with(worker)
+            body = self._body_for(worker, question.body)
+            return await self._post(worker, question.path, body)
+        self._reader = self._mover.first_reader(worker)
+        body = self._body_for(worker, self.request.body)
         self._prompt_bytes = len(body)
+        path = self.request.engine_path or self.request.endpoint
+        self._watch.sent_at = time.perf_counter()
+        connection = await self._post(worker, path, body)
+        self._watch.answered_at = connection.received_at
+        return connection
+
+    async def _post(self, worker: WorkerView, path: str, body: bytes) -> Connection:
         headers = {
             **worker.extra_headers,
             "accept": "*/*",
@@ -319,21 +350,27 @@ class Exchange:
         }
         if worker.engine_key:
             headers["authorization"] = f"Bearer {worker.engine_key}"
-        asked = self.request.engine_path or self.request.endpoint
-        path = path_on_engine(worker.base_path, asked)
+        path = path_on_engine(worker.base_path, path)
         head = request_head(worker.target, "POST", path, headers, len(body))
-        self._watch.sent_at = time.perf_counter()
         self._connection = await self._client.send(worker.target, head, body)
-        self._watch.answered_at = self._connection.received_at
         return self._connection
 
-    def _body_for(self, worker: WorkerView) -> bytes:
-        """The checked body, re-encoded whole, in this engine's names."""
+    async def _fetch(self, worker: WorkerView, path: str, body: bytes) -> bytes:
+        """The whole answer to a call beside the request itself."""
+        connection = await self._post(worker, path, body)
+        answer = await self._read_whole(connection, settings.MAX_ANSWER_BYTES)
+        self._client.give_back(worker.target, connection)
+        self._connection = None
+        return answer
+
+    def _body_for(self, worker: WorkerView, question: dict[str, Any]) -> bytes:
+        """The question, encoded whole, in this engine's names."""
         placement = worker.placements[self.model.name]
-        body = {**self.request.body, "model": placement.upstream_model}
+        body = {**question, "model": placement.upstream_model}
         if self.request.stream:
             asked = body.get("stream_options") or {}
             body["stream_options"] = {**asked, "include_usage": True}
+            moving.ask_to_tell(body, self._mover.told_by(worker))
         try:
             return msgspec.json.encode({**body, **worker.extra_body})
         except RecursionError as exc:  # we stand deeper in the stack than its decoder
@@ -355,7 +392,8 @@ class Exchange:
 
     async def _read_answer(self, worker: WorkerView, connection: Connection) -> None:
         body = await self._read_whole(connection, settings.MAX_ANSWER_BYTES)
-        self._reader.read_whole(body, worker.engine)
+        self._reader = reader = AnswerReader(self.request.show_usage)
+        reader.read_whole(body, worker.engine)
         self._block = body
         self._is_over = True
         self._let_go()  # the engine is free, however slowly our client reads
@@ -364,11 +402,13 @@ class Exchange:
         content_type = connection.headers.get("content-type", "")
         if not content_type.startswith("text/event-stream"):
             raise UpstreamBroken("the engine did not answer with a stream of events")
-        self._block = await self._next_block(connection)
-        if self._reader.error is not None:  # still time to answer with its status
-            raise self._reader.error
+        try:
+            self._block = await self._next_block(connection)
+        except EngineFailed as exc:  # still time to answer with its status
+            raise exc.error from exc
         if not self._block:
             raise UpstreamBroken("the engine's stream was empty")
+        _check_first_event(self._block)
 
     async def _read_whole(self, connection: Connection, limit: int) -> bytes:
         parts, size = [], 0
@@ -388,7 +428,8 @@ class Exchange:
     async def read(self) -> bytes:
         """The next whole events of a stream, as many as have come; empty at the end.
 
-        A failure comes as one error event, then the end.
+        A failure comes as one error event, then the end; but where another worker can
+        go on, as a comment, and then what that one says.
         """
         if self._block:
             block, self._block = self._block, b""
@@ -397,19 +438,19 @@ class Exchange:
             return b""
         if self._is_late:
             return await self._read_late()
+        if self._break is not None and not self._is_closed:
+            return await self._go_on(self._break)
         if self._connection is None:  # closed before its end, by a server that stops
-            self._is_over = True
-            return error_event(self.error) if self.error else b""
+            return self._fail(self.error)
         try:
             return await self._next_block(self._connection)
         except UpstreamBroken as exc:
-            self._is_over = True
-            if self.error is None and self.worker is not None:  # not interrupted by us
-                breaker = self._fleet.breaker_of(self.worker)
-                breaker.fail(_cause(exc), str(exc), had_begun=True)
-            self.error = self.error or _as_error(exc)
-            logger.warning("stream cut: %s", exc)
-            return error_event(self.error)
+            return self._broken_off(exc)
+
+    def _fail(self, error: SwitchyardError | None) -> bytes:
+        self._is_over = True
+        self.error = self.error or error
+        return error_event(self.error) if self.error else b""
 
     async def _read_late(self) -> bytes:
         """A comment that tells the place, then one that it is this stream's turn; after
@@ -462,19 +503,103 @@ class Exchange:
     async def _next_block(self, connection: Connection) -> bytes:
         """Whole events, looked through; empty when the stream has ended well."""
         assert self.worker is not None
-        while chunk := await connection.read(self._idle_seconds):
+        reader = self._reader
+        while not reader.has_all:
+            if reader.error is not None:
+                raise EngineFailed(reader.error)
+            chunk = await connection.read(self._idle_seconds)
+            if not chunk:
+                break
             try:
                 block = self._events.feed(chunk)
             except sse.EventTooLong as exc:
                 raise UpstreamBroken(str(exc)) from exc
-            if block and (block := self._reader.read_block(block, self.worker.engine)):
-                self.error = self.error or self._reader.error
+            if block and not block.startswith(sse.BEGINNINGS):
+                raise UpstreamBroken("the engine's stream is none of events")
+            if block and (block := reader.read_block(block, self.worker.engine)):
                 return block
-        if not self._reader.saw_done and not self._reader.finish_reason:
+        if not reader.saw_done and not reader.finish_reason:
             raise UpstreamBroken("the engine's stream ended in mid-answer")
         self._is_over = True
         # Some engines leave out the customary last line; clients wait for it.
-        return b"" if self._reader.saw_done else sse.DONE_EVENT
+        return b"" if reader.saw_done else sse.DONE_EVENT
+
+    # -- moving ----------------------------------------------------------------
+
+    def _broken_off(self, exc: UpstreamBroken) -> bytes:
+        """What the client is told when its stream's worker has broken off."""
+        assert self.worker is not None
+        self.model = self._mover.look_around()
+        # Of several answers, one that has finished is not all.
+        has_finished = self._reader.finish_reason and self._mover.may_move
+        is_out = self._reader.saw_done or has_finished
+        if is_out and self.error is None:  # only the ending is lost
+            return self._end_by_ourselves()
+        logger.warning("stream cut: %s", exc)
+        is_clients = isinstance(exc, EngineFailed) and exc.error.status < 500
+        if self.error is not None or is_clients:
+            return self._fail(_as_error(exc))
+        breaker = self._fleet.breaker_of(self.worker)
+        breaker.fail(_cause(exc), str(exc), had_begun=True)
+        self.explanation.failed(f"it broke off in mid-stream: {exc}")
+        if not self._mover.has_elsewhere(self.worker):
+            return self._fail(_as_error(exc))
+        self._let_go()
+        self._break = exc
+        return moving.MOVING_EVENT
+
+    def _end_by_ourselves(self) -> bytes:
+        self._is_over = True
+        if self._reader.saw_done:
+            return b""
+        ending = None if self._reader.usage is not None else self._mover.ending()
+        if ending is None:
+            return sse.DONE_EVENT
+        events, self._reader.usage = ending
+        return b"".join(events)
+
+    async def _go_on(self, cut: UpstreamBroken) -> bytes:
+        """Have the answer go on with another worker; its first events."""
+        assert self.worker is not None
+        broken, self._break = self.worker, None
+        try:
+            if self.error is not None:  # interrupted while nobody read
+                raise self.error
+            await self._interruptible(self._try_elsewhere(broken, cut))
+        except SwitchyardError as exc:
+            return self._fail(exc)
+        self._mover.num_moves += 1
+        logger.warning("stream moved: %s to %s", broken.address, self.worker.address)
+        block, self._block = self._block, b""
+        return block
+
+    async def _try_elsewhere(self, broken: WorkerView, cut: UpstreamBroken) -> None:
+        try:
+            await self._try_workers(self._mover.unable(broken))
+        except SwitchyardError as exc:
+            # What cut the stream says more than why nobody could go on.
+            logger.warning("the stream cannot go on elsewhere: %s", exc)
+            raise _as_error(cut) from exc
+
+    def leave_if_stalled(self) -> None:
+        """Break off a stream that stands still, where another worker can go on; sooner
+        if nothing is heard of its worker at all."""
+        connection, worker = self._connection, self.worker
+        if connection is None or worker is None or self._is_over or not self._has_begun:
+            return
+        is_lost = self._fleet.is_lost(worker)
+        patience = settings.HEARTBEAT_EXPIRY if is_lost else settings.MOVE_AFTER_SILENCE
+        seconds = patience.total_seconds()
+        if not connection.owes_since(time.monotonic() - seconds):
+            return
+        self._mover.look_around()
+        if self._mover.has_elsewhere(worker):
+            connection.abort(StreamStalled(f"nothing came for {seconds:g} s"))
+
+    @property
+    def _has_begun(self) -> bool:
+        """The client has had something: what comes must go on from there."""
+        return bool(self._watch.first_out_at)
 
     # -- the ending ------------------------------------------------------------
 
@@ -505,6 +630,9 @@ class Exchange:
         is_counted = request.task is not Task.TOKENIZE  # no model reads its tokens
         is_estimated = usage is None and is_counted and bool(self._watch.first_out_at)
         if is_estimated:
+            usage = self._mover.usage
+            is_estimated = usage is None
+        if is_estimated:
             # Cut before the engine gave its count: about a token an event.
             usage = Usage(
                 prompt_tokens=self._prompt_bytes // BYTES_PER_TOKEN,
@@ -528,8 +656,9 @@ class Exchange:
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens or 0,
-            tokens_estimated=is_estimated,
+            tokens_estimated=is_estimated or self._mover.is_estimate,
             num_retries=self.num_retries,
+            num_moves=self.num_moves,
             ttft_seconds=self.ttft_seconds,
             duration_seconds=time.perf_counter() - request.arrived_at,
             queued_seconds=self.queued_seconds,
@@ -557,12 +686,24 @@ class Exchange:
 
 
 def _cause(exc: UpstreamBroken) -> Cause:
-    is_silent = isinstance(exc, (UpstreamSilent, UpstreamDown))
+    is_silent = isinstance(exc, (UpstreamSilent, UpstreamDown, StreamStalled))
     return Cause.HANGING if is_silent else Cause.BREAKING_OFF
 
 
+def _check_first_event(block: bytes) -> None:
+    """Raise `UpstreamBroken` unless a stream begins as one of JSON events does."""
+    payload = sse.event_data(block[: block.index(b"\n\n")])
+    try:
+        if payload and payload != b"[DONE]":
+            msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError as exc:
+        raise UpstreamBroken("the engine's JSON is not what it should be") from exc
+
+
 def _as_error(exc: UpstreamBroken) -> SwitchyardError:
-    if isinstance(exc, (UpstreamSilent, UpstreamDown)):
+    if isinstance(exc, EngineFailed):
+        return exc.error
+    if isinstance(exc, (UpstreamSilent, UpstreamDown, StreamStalled)):
         return UpstreamTimedOut(
             f"The engine behind this model stood still: {exc}. Try again."
         )

@@ -6,6 +6,8 @@ import msgspec
 
 DONE = b"data: [DONE]"
 DONE_EVENT = b"data: [DONE]\n\n"
+# What a block of whole events can begin with; an error page begins otherwise.
+BEGINNINGS = (b"data:", b":", b"event:", b"id:", b"retry:", b"\n")
 
 
 class EventTooLong(Exception):

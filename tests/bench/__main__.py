@@ -67,7 +67,8 @@ def _measure_gateway(
         on_core(load_core),
         running_mock_engine(models=("bench",), keep_requests=100) as engine,
         _pinned_product(Path(folder), arguments.server, product_core) as product,
-        joined(product, engine),
+        joined(product, engine, like="vllm" if arguments.movable else "mock"),
+        _second_worker(product, is_there=arguments.movable),
     ):
         bench = Bench(
             engine=engine,
@@ -116,10 +117,26 @@ def _pinned_product(var_dir: Path, server: str, core: int) -> Iterator[Product]:
         yield product
 
 
+@contextmanager
+def _second_worker(product: Product, is_there: bool) -> Iterator[None]:
+    """Somewhere to move streams to, so that they are remembered; it serves too."""
+    with ExitStack() as stack:
+        if is_there:
+            engine = running_mock_engine(models=("bench",), keep_requests=100)
+            worker = joined(product, stack.enter_context(engine), like="vllm")
+            stack.enter_context(worker)
+        yield
+
+
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round of 1 s each")
     parser.add_argument("--server", choices=("uvicorn", "daphne"), default="uvicorn")
+    parser.add_argument(
+        "--movable",
+        action="store_true",
+        help="two workers like vLLM, so that streams are remembered to be moved",
+    )
     parser.add_argument(
         "--only",
         type=_parts,

@@ -35,7 +35,8 @@ async def user(transactional_db: None) -> User:
 async def site(transactional_db: None, engine: MockEngine) -> AsyncIterator[None]:
     """A web process whose one worker is the mock engine."""
     make = database_sync_to_async(make_worker)
-    await make("mock-1", address=engine.url, engine_key=KEY, engine="vllm")
+    like_vllm = {"engine": "vllm", "can_continue": True}
+    await make("mock-1", address=engine.url, engine_key=KEY, **like_vllm)
     async with running_gateway(), running_generations():
         yield
     assert not generations._running

@@ -10,8 +10,10 @@ from django.test import Client
 from chat.models import Conversation, Message
 from controller.gateway import gateway
 from controller.models import LedgerEntry
+from tests.chat.conftest import KEY
 from tests.chat.pages import Page
-from tests.factories import make_user
+from tests.factories import make_user, make_worker
+from tests.mock_engine import running_mock_engine
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -133,6 +135,24 @@ async def test_a_stream_that_breaks_keeps_its_words_and_says_why(site, user):
     assert (answer["state"], answer["error_code"]) == ("failed", "upstream_error")
     assert len(text.split()) == 5
     assert (await row_of(answer)).content == text
+
+
+async def test_an_answer_whose_worker_breaks_off_goes_on_after_a_pause(site, user):
+    [steady] = gateway().fleet.loads.values()
+    steady.reported = 100  # so that the other one is asked first
+    make = database_sync_to_async(make_worker)
+    with running_mock_engine(key=KEY, models=("mock-1",), cut_after=5) as breaking:
+        like_vllm = {"engine": "vllm", "can_continue": True}
+        await make("mock-1", address=breaking.url, engine_key=KEY, **like_vllm)
+        await gateway().reload()
+        async with Page(user) as page:
+            await page.ask(f"hello {SLOW}")
+            moving, moved = await page.hear("moving"), await page.hear("moved")
+            answer = (await page.hear("settled"))["message"]
+
+    assert moving["message"] == moved["message"] == answer["id"]
+    assert (answer["state"], answer["completion_tokens"]) == ("complete", 20)
+    assert answer["content"].split() == [f"t{number}" for number in range(20)]
 
 
 async def test_an_endless_answer_is_cut_where_the_site_says(site, user, settings):

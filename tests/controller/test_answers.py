@@ -87,17 +87,49 @@ def test_usage_that_is_null_in_each_event_is_no_usage():
     assert reader.finish_reason == "length"
 
 
-def test_an_error_in_the_stream_is_told_in_our_words():
-    error = event(error={"message": "CUDA at 10.0.0.7", "type": "x", "code": 500})
+@pytest.mark.parametrize(
+    "failure",
+    [
+        event(error={"message": "CUDA at 10.0.0.7", "type": "x", "code": 500}),
+        delta(" at 10.0.0.7", "abort"),
+    ],
+)
+def test_what_comes_before_a_failure_is_shown_and_the_failure_is_ours_to_tell(failure):
     reader = AnswerReader(show_usage=False)
 
-    shown = relayed(reader, delta("a") + error + DONE)
+    shown = relayed(reader, delta("a") + failure + DONE)
 
-    [_, told] = decode_events(shown)
-    assert told["error"]["code"] == "upstream_error"
-    assert b"10.0.0.7" not in shown
+    assert shown == delta("a")
     assert isinstance(reader.error, UpstreamFailed)
-    assert shown.endswith(DONE)
+    assert "10.0.0.7" not in reader.error.message
+    assert not reader.finish_reason
+
+
+def told(text: str, **more: object) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, **more}
+    return event(id="c-1", choices=[choice], prompt_token_ids=None)
+
+
+def test_token_ids_are_hidden_whatever_the_text_says():
+    text = 'Say ,"token_ids":[1,2]'
+    reader = AnswerReader(show_usage=False, hides_ids=True)
+
+    shown = relayed(reader, told(text, token_ids=[5, 61]))
+
+    assert decode_events(shown) == [
+        {"id": "c-1", "choices": [{"index": 0, "delta": {"content": text}}]}
+    ]
+
+
+def test_the_usage_so_far_is_hidden_and_the_whole_is_shown():
+    details = {"prompt_tokens_details": {"cached_tokens": 4}}
+    running = {"usage": USAGE | details}
+    reader = AnswerReader(show_usage=True, hides_running=True)
+
+    shown = relayed(reader, delta("a", **running) + delta("b", "stop"), USAGE_EVENT)
+
+    assert shown == delta("a") + delta("b", "stop") + USAGE_EVENT
+    assert reader.usage.completion_tokens == 3
 
 
 def test_an_error_about_the_request_keeps_its_meaning_in_a_stream():

@@ -3,7 +3,9 @@ server of ours: a gateway, a real engine process, and engines that break off."""
 
 import asyncio
 import logging
-from contextlib import aclosing, asynccontextmanager
+import socket
+import struct
+from contextlib import aclosing
 from datetime import timedelta
 
 import msgspec
@@ -19,10 +21,8 @@ from controller.errors import (
     UpstreamTimedOut,
 )
 from controller.gateway import running_gateway
-from controller.identity.caller import Caller
 from controller.models import LedgerEntry
 from controller.relay import sse
-from controller.relay.request import InferenceRequest
 from tests.controller.raw_engine import (
     OK,
     STREAM,
@@ -30,18 +30,23 @@ from tests.controller.raw_engine import (
     answering_once,
     running_raw_engine,
 )
-from tests.factories import make_placement, make_worker
+from tests.controller.relaying import (
+    CALLER,
+    KEY,
+    MODEL,
+    gateway_before,
+    is_idle,
+    ledger_row,
+    make_request,
+    new_worker,
+    read_all,
+    text_of,
+)
+from tests.factories import make_placement
 from tests.mock_engine import running_mock_engine
 from tests.servers import free_port
-from workers.protocol import Task
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-KEY = "engine-key"
-MODEL = "mock-1"
-CALLER = Caller(face="api", identity="user:7", user_id=7, key_id=3, team_id=2)
-
-new_worker = sync_to_async(make_worker)
 
 
 @pytest.fixture(scope="module")
@@ -68,60 +73,6 @@ async def gateway(transactional_db, engine):
     await new_worker(MODEL, address=engine.url, engine_key=KEY)
     async with running_gateway() as running:
         yield running
-
-
-@asynccontextmanager
-async def gateway_before(*urls: str, **fields):
-    """A gateway before workers with these addresses, asked in this order."""
-    for length, url in enumerate(urls):  # the shortest queue is asked first
-        await new_worker(MODEL, address=url, running=length * 100, **fields)
-    async with running_gateway() as running:
-        yield running
-
-
-def make_request(text: str = "Hi", **fields) -> InferenceRequest:
-    values = {
-        "endpoint": "/v1/chat/completions",
-        "task": Task.CHAT,
-        "model": MODEL,
-        "body": {"model": MODEL, "messages": [{"role": "user", "content": text}]},
-        "stream": True,
-    }
-    values["body"]["stream"] = fields.get("stream", True)
-    return InferenceRequest(**values | fields)
-
-
-async def read_all(exchange) -> bytes:
-    async with aclosing(exchange):
-        return b"".join([block async for block in exchange.events()])
-
-
-def text_of(stream: bytes) -> str:
-    deltas = [
-        choice["delta"].get("content") or ""
-        for event in sse.decode_events(stream)
-        for choice in event["choices"]
-    ]
-    return "".join(deltas)
-
-
-async def ledger_row(gateway) -> LedgerEntry:
-    """The row of what was asked, which is settled exactly once."""
-    assert len(gateway.ledger) == 1
-    await gateway.flush()
-    return await LedgerEntry.objects.aget()
-
-
-async def is_idle(gateway) -> bool:
-    """Nothing is held for anybody any more."""
-    return (
-        not gateway.exchanges
-        and not gateway._concurrent
-        and all(
-            load.in_flight == load.prefill_tokens == 0
-            for load in gateway.fleet.loads.values()
-        )
-    )
 
 
 # -- Answers ---------------------------------------------------------------------------
@@ -251,6 +202,10 @@ async def test_a_worker_that_refuses_connections_costs_a_retry(
         b"SSH-2.0-OpenSSH\r\n",
         STREAM + b"content-length: 50\r\n\r\ndata: {",
         STREAM + b"content-length: 0\r\n\r\n",
+        STREAM + b"content-length: 17\r\n\r\ndata: {not json\n\n",
+        STREAM + b"content-length: 17\r\n\r\n<html>502</html>\n",
+        STREAM + b"content-length: 26\r\n\r\n<html>\n\ndata: {}\n\n</html>",
+        STREAM + b"x-huge: " + b"x" * 100_000,
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/html\r\n\r\nhi",
     ],
 )
@@ -355,6 +310,40 @@ async def test_a_failing_engines_own_words_stay_with_us(gateway, caplog, status)
 
     assert "mock engine" not in caught.value.message
     assert (await ledger_row(gateway)).status == 502
+
+
+async def test_an_error_page_in_html_is_an_error_of_ours(transactional_db):
+    page = b"<html>nginx at 10.0.0.7</html>"
+    answer = b"HTTP/1.1 500 Oops\r\ncontent-length: %d\r\n\r\n%b" % (len(page), page)
+    async with (
+        running_raw_engine(answering(answer)) as raw,
+        gateway_before(raw.url) as gateway,
+    ):
+        with pytest.raises(UpstreamFailed) as caught:
+            await gateway.open(CALLER, make_request())
+
+        assert "10.0.0.7" not in caught.value.message
+        assert (await ledger_row(gateway)).status == 502
+
+
+async def test_a_connection_reset_after_the_headers_is_tried_elsewhere(
+    transactional_db, engine
+):
+    async def reset(connection) -> None:
+        await connection.request()
+        await connection.send(STREAM + b"transfer-encoding: chunked\r\n\r\n")
+        linger = struct.pack("ii", 1, 0)
+        end = connection.writer.get_extra_info("socket")
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+    async with (
+        running_raw_engine(reset) as raw,
+        gateway_before(raw.url, engine.url, engine_key=KEY) as gateway,
+    ):
+        stream = await read_all(await gateway.open(CALLER, make_request()))
+
+        assert text_of(stream).startswith("t0 t1")
+        assert (await ledger_row(gateway)).num_retries == 1
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def finished(**fields) -> FinishedRequest:
         "completion_tokens": 5,
         "tokens_estimated": False,
         "num_retries": 0,
+        "num_moves": 0,
         "ttft_seconds": None,
         "duration_seconds": 0.5,
         "overhead_seconds": 0.001,

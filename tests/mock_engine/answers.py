@@ -6,6 +6,7 @@ is an HTTP chunk of its own, as uvicorn sends vLLM's.
 """
 
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -26,11 +27,16 @@ class Wanted(NamedTuple):
     model: str
     request_id: str
     words: tuple[str, ...]
-    """The answer's tokens, already limited to `max_tokens`."""
+    """The text that each token lets out, already limited to `max_tokens`."""
     finish_reason: str
     prompt_tokens: int
     include_usage: bool = False
     continuous_usage: bool = False
+    rest: str = ""
+    """Text that comes with the end: it was held back for a stop string."""
+    ids: tuple[int, ...] = ()
+    """The tokens, if they are to be told."""
+    prompt_ids: tuple[int, ...] = ()
 
     @property
     def id(self) -> str:
@@ -49,6 +55,32 @@ def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
     }
 
 
+class Said(NamedTuple):
+    """What the tokens of an answer let out, with an eye on stop strings."""
+
+    words: tuple[str, ...]
+    rest: str
+    met_stop: bool
+
+
+def said(words: Sequence[str], stops: Sequence[str]) -> Said:
+    """Return the text that each token lets out, as vLLM does it: the last letters are
+    held back for as long as they may begin a stop string."""
+    if not stops:
+        return Said(tuple(words), "", False)
+    num_held = max(map(len, stops)) - 1
+    text, out, shown = "", [], 0
+    for word in words:
+        text += word
+        met = min((at for at in map(text.find, stops) if at >= 0), default=None)
+        if met is not None:
+            return Said((*out, ""), text[shown:met], True)
+        end = max(shown, len(text) - num_held)
+        out.append(text[shown:end])
+        shown = end
+    return Said(tuple(out), text[shown:], False)
+
+
 @lru_cache(maxsize=512)
 def numbered_tokens(count: int) -> tuple[str, ...]:
     """Return `("t0", " t1", ...)`: the default answer, the same at each request."""
@@ -60,9 +92,10 @@ def whole_answer(wanted: Wanted) -> bytes:
     template = _whole_template(
         wanted.is_chat,
         wanted.model,
-        wanted.words,
+        (*wanted.words, wanted.rest),
         wanted.finish_reason,
         wanted.prompt_tokens,
+        len(wanted.words),
         len(wanted.id),
     )
     return _with_id(template, wanted.id)
@@ -219,6 +252,9 @@ class _StreamKey(NamedTuple):
     prompt_tokens: int | None
     """Only with continuous usage; else None, so that all prompts share an entry."""
     id_length: int
+    rest: str
+    ids: tuple[int, ...]
+    prompt_ids: tuple[int, ...]
 
 
 def _stream_key(wanted: Wanted) -> _StreamKey:
@@ -229,6 +265,9 @@ def _stream_key(wanted: Wanted) -> _StreamKey:
         wanted.finish_reason,
         wanted.prompt_tokens if wanted.continuous_usage else None,
         len(wanted.id),
+        wanted.rest,
+        wanted.ids,
+        wanted.prompt_ids,
     )
 
 
@@ -247,26 +286,44 @@ def _stream_events(key: _StreamKey) -> tuple[bytes, ...]:
     events = []
     if key.is_chat:
         role = {"index": 0, "delta": {"role": "assistant", "content": ""}}
-        events.append(_event(key, [role | {"finish_reason": None}], 0))
+        beside = {"prompt_token_ids": key.prompt_ids or None}
+        events.append(_event(key, role | {"finish_reason": None}, 0, beside))
     else:
         events.append(b"")
     for position, word in enumerate(key.words, start=1):
-        new = {"delta": {"content": word}} if key.is_chat else {"text": word}
-        choice = {"index": 0, **new, "logprobs": None, "finish_reason": None}
-        events.append(_event(key, [choice], position))
-    new = {"delta": {"content": ""}} if key.is_chat else {"text": ""}
-    finish = {"index": 0, **new, "logprobs": None, "finish_reason": key.finish_reason}
-    events.append(_event(key, [finish | {"stop_reason": None}], len(key.words)))
+        choice = _choice(key, word, position) | {"finish_reason": None}
+        events.append(_event(key, choice, position))
+    finish = _choice(key, key.rest, None) | {"finish_reason": key.finish_reason}
+    events.append(_event(key, finish | {"stop_reason": None}, len(key.words)))
     return tuple(events)
 
 
-def _event(key: _StreamKey, choices: list[dict[str, Any]], tokens: int) -> bytes:
+def _choice(key: _StreamKey, text: str, position: int | None) -> dict[str, Any]:
+    """Return the choice of one token, or of the end; with ids as vLLM tells them, the
+    prompt's beside a chat's choices and within a completion's first."""
+    new = {"delta": {"content": text}} if key.is_chat else {"text": text}
+    choice = {"index": 0, **new, "logprobs": None}
+    if not key.ids:
+        return choice
+    if not key.is_chat:
+        choice["prompt_token_ids"] = key.prompt_ids if position == 1 else None
+    choice["token_ids"] = [] if position is None else [key.ids[position - 1]]
+    return choice
+
+
+def _event(
+    key: _StreamKey,
+    choice: dict[str, Any],
+    tokens: int,
+    beside: dict[str, Any] | None = None,
+) -> bytes:
     chunk: dict[str, Any] = {
         "id": _PLACEHOLDER * key.id_length,
         "object": "chat.completion.chunk" if key.is_chat else "text_completion",
         "created": int(time.time()),
         "model": key.model,
-        "choices": choices,
+        "choices": [choice],
+        **(beside or {}),
     }
     if key.prompt_tokens is not None:
         chunk["usage"] = usage(key.prompt_tokens, tokens)
@@ -316,6 +373,7 @@ def _whole_template(
     words: tuple[str, ...],
     finish_reason: str,
     prompt_tokens: int,
+    completion_tokens: int,
     id_length: int,
 ) -> bytes:
     text = "".join(words)
@@ -328,7 +386,7 @@ def _whole_template(
         "created": int(time.time()),
         "model": model,
         "choices": [choice],
-        "usage": usage(prompt_tokens, len(words)),
+        "usage": usage(prompt_tokens, completion_tokens),
     }
     return msgspec.json.encode(body)
 

@@ -9,12 +9,13 @@ import math
 import struct
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
 
 from tests.mock_engine import answers
+from tests.mock_engine.tokens import Vocabulary
 
 DIMENSIONS = 64
 Texts = str | list[str]
@@ -47,20 +48,6 @@ class Body(Struct):
         inputs = [self.input] if _is_one(self.input) else self.input
         given += [_as_text(each) for each in inputs]
         return [text for text in given if text]
-
-
-class Vocabulary:
-    """Gives each word that it sees the next number."""
-
-    def __init__(self) -> None:
-        self._words: dict[str, int] = {}
-
-    def tokens(self, text: str) -> list[int]:
-        return [self._words.setdefault(word, len(self._words)) for word in text.split()]
-
-    def text(self, tokens: Sequence[int]) -> str:
-        words = list(self._words)
-        return " ".join(words[token] for token in tokens if token < len(words))
 
 
 def embeddings(body: Body, request_id: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ are parsed by httptools and answered from `answers`' caches.
 import os
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +16,7 @@ from tests.mock_engine import answers, pooling
 from tests.mock_engine.behaviour import Behaviour, MockEngineConfig
 from tests.mock_engine.places import Places
 from tests.mock_engine.records import Journal, Record
+from tests.mock_engine.tokens import Vocabulary, begun_answer, num_begun
 from workers.protocol import INFERENCE_PATHS
 
 _GENERATING = {b"/v1/chat/completions": True, b"/v1/completions": False}
@@ -39,22 +40,64 @@ class _Message(Struct):
         return self.content or ""
 
 
+class _Asked(NamedTuple):
+    """A prompt, and what of its answer it holds already."""
+
+    directing: str
+    """The text that may hold directives."""
+    ids: list[int]
+    num_begun: int
+    """Tokens of the answer at its end; or, as text: """
+    begun: str
+
+    def rest_of(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """What is still to be said: the words behind those that are there."""
+        at = self.num_begun
+        left = len(self.begun)
+        while left and at < len(words) and left >= len(words[at]):
+            left -= len(words[at])
+            at += 1
+        rest = words[at:]
+        return (rest[0][left:], *rest[1:]) if left and rest else rest
+
+
 class _Body(Struct):
     model: str
     messages: list[_Message] = []
-    prompt: str = ""
+    prompt: str | list[int] = ""
+    stop: str | list[str] | None = None
+    continue_final_message: bool = False
+    return_token_ids: bool = False
     stream: bool = False
     stream_options: _StreamOptions | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
 
-    def texts(self) -> tuple[str, str]:
-        """Return all of the prompt's text, and the part that may hold directives."""
+    @property
+    def num_characters(self) -> int:
+        if isinstance(self.prompt, list):
+            return 0
         if not self.messages:
-            return self.prompt, self.prompt
+            return len(self.prompt)
+        return len(" ".join(message.text for message in self.messages))
+
+    @property
+    def stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    def read(self, vocabulary: Vocabulary) -> _Asked:
+        if isinstance(self.prompt, list):
+            begun = num_begun(self.prompt)
+            return _Asked(vocabulary.text(self.prompt), self.prompt, begun, "")
+        if not self.messages:
+            begun_text = begun_answer(self.prompt)
+            before = self.prompt.removesuffix(begun_text)
+            ids = vocabulary.tokens(before) + vocabulary.tokens(begun_text)
+            return _Asked(before, ids, 0, begun_text)
         of_user = [message for message in self.messages if message.role == "user"]
-        everything = " ".join(message.text for message in self.messages)
-        return everything, of_user[-1].text if of_user else ""
+        ids = vocabulary.tokens(" ".join(message.text for message in self.messages))
+        begun_text = self.messages[-1].text if self.continue_final_message else ""
+        return _Asked(of_user[-1].text if of_user else "", ids, 0, begun_text)
 
 
 _decode = msgspec.json.Decoder(_Body).decode
@@ -91,7 +134,7 @@ class MockEngineServer:
         self.config = config
         self.journal = Journal(config.keep_requests)
         self.places = Places(config.concurrency)
-        self.vocabulary = pooling.Vocabulary()
+        self.vocabulary = Vocabulary()
         self.authorization = f"Bearer {config.key}".encode()
         self.open_paths = frozenset(
             {b"/health"} | {path.encode() for path in config.open_paths}
@@ -155,33 +198,39 @@ class MockEngineServer:
     def _generate(self, record: Record, *, is_chat: bool) -> Reply:
         try:
             body = _decode(record.body)
-            prompt, last = body.texts()
-            behaviour, plain = self.config.with_directives(last)
+            asked = body.read(self.vocabulary)
+            behaviour, plain = self.config.with_directives(asked.directing)
         except msgspec.DecodeError as exc:  # ValidationError included
             raise RefusedError(400, answers.error_body(str(exc), 400)) from exc
-        prompt_tokens = len(prompt.split())
+        prompt_tokens = len(asked.ids)
         self.journal.start(record, prompt_tokens)
-        self._check_prompt(body.model, len(prompt), prompt_tokens)
+        self._check_prompt(body.model, body.num_characters, prompt_tokens)
         limit = self._token_limit(body, prompt_tokens)
         _refuse_if_asked(behaviour)
-        words = answers.numbered_tokens(behaviour.tokens)
+        words = asked.rest_of(answers.numbered_tokens(behaviour.tokens))
+        first = behaviour.tokens - len(words)
         if behaviour.echo:
             words = tuple(f" {word}" for word in plain.split())
+        said = answers.said(words[:limit], body.stops)
         options = body.stream_options or _StreamOptions()
+        num_tokens = len(said.words)
+        is_cut = limit < len(words) and not said.met_stop
         wanted = answers.Wanted(
             is_chat,
             body.model,
             _request_id(record),
-            words[:limit],
-            "length" if limit < len(words) else "stop",
+            said.words,
+            "length" if is_cut else "stop",
             prompt_tokens,
             options.include_usage,
             options.continuous_usage_stats,
+            said.rest,
+            tuple(range(first, first + num_tokens)) if body.return_token_ids else (),
+            tuple(asked.ids) if body.return_token_ids else (),
         )
         if body.stream:
             return self._stream(wanted, behaviour)
-        tokens = len(wanted.words)
-        return self._whole_answer(answers.whole_answer(wanted), tokens, behaviour)
+        return self._whole_answer(answers.whole_answer(wanted), num_tokens, behaviour)
 
     def _check_prompt(self, model: str, characters: int, tokens: int) -> None:
         """Raise RefusedError as vLLM does for a wrong model or too long a prompt."""

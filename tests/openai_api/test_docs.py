@@ -23,7 +23,11 @@ def codes(error: type[errors.SwitchyardError]) -> Iterator[str]:
 
 
 def test_every_address_is_described():
-    paths = {str(each.pattern).replace("<path:name>", "{name}") for each in urlpatterns}
+    shown = {"<path:name>": "{name}", "<str:request_id>": "{id}"}
+    paths = {
+        re.sub("<.*>", lambda found: shown[found[0]], str(each.pattern))
+        for each in urlpatterns
+    }
 
     assert {path for path in paths if f"/v1/{path}`" not in PAGE} == set()
 

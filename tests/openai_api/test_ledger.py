@@ -40,6 +40,7 @@ def test_an_answer_is_recorded_with_who_what_and_how_long(
         "completion_tokens": 3,
         "tokens_estimated": False,
         "num_retries": 0,
+        "num_moves": 0,
         "error_code": "",
     }
     assert expected.items() <= row.items()

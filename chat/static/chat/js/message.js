@@ -68,13 +68,15 @@ export class AnswerView {
     this.timer = 0;
     this.place = "";
     this.renderMilliseconds = 0;
+    this.isPaused = false;
     const byline = make("h2", { className: "byline" }, icon("mark"), message.model);
     this.answer = make("div", { className: "answer" });
     this.markdown = new Markdown(this.answer);
     this.notice = make("div", { className: "notice" });
+    this.pause = make("p", { className: "pause-note", role: "status", hidden: true });
     this.foot = make("div", { className: "message-foot" });
     const className = "message message-assistant";
-    const parts = [byline, this.answer, this.notice, this.foot];
+    const parts = [byline, this.answer, this.pause, this.notice, this.foot];
     this.element = make("article", { className }, ...parts);
     this.settle(message);
   }
@@ -101,6 +103,7 @@ export class AnswerView {
     this.message = message;
     this.numReceived = [...message.content].length; // code points, as the server counts
     this.element.classList.toggle("is-streaming", this.isStreaming);
+    if (this.isPaused && !this.isStreaming) this.pause.hidden = true; // nobody went on
     this.render();
     this.showNotice();
     this.showFoot();
@@ -119,6 +122,13 @@ export class AnswerView {
     this.message.content += fresh.join("");
     this.schedule();
     return true;
+  }
+
+  /** Say that the answer pauses, or that it went on. @param {"moving" | "moved"} word */
+  note(word) {
+    this.isPaused = word === "moving";
+    this.pause.textContent = say(word);
+    this.pause.hidden = false;
   }
 
   /** At most once a frame, and rarer where rendering itself is slow. */

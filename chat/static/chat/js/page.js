@@ -50,6 +50,8 @@ class ChatPage {
     conversation: (event) => this.show(event),
     waiting: (event) => this.wait(event),
     delta: (event) => this.transcript.append(event) || this.attach(),
+    moving: ({ message }) => this.transcript.note(message, "moving"),
+    moved: ({ message }) => this.transcript.note(message, "moved"),
     settled: ({ message }) => this.settle(message),
     changed: ({ conversation }) => {
       if (conversation === this.conversation?.id) this.attach();

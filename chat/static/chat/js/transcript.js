@@ -81,6 +81,11 @@ export class Transcript {
     return !view || view.append(at, text);
   }
 
+  /** @param {string} id @param {"moving" | "moved"} word */
+  note(id, word) {
+    this.find(id)?.note(word);
+  }
+
   /** @param {import("./message.js").Message} message */
   settle(message) {
     this.find(message.id)?.settle(message);
