@@ -322,6 +322,10 @@ MOVE_AFTER_SILENCE = env.seconds("MOVE_AFTER_SILENCE", default=30)
 MOVES_PER_REQUEST = env.integer("MOVES_PER_REQUEST", default=2)
 # What is remembered of one stream, to go on from; above it, it cannot move any more.
 MOVE_MAX_BYTES = env.integer("MOVE_MAX_BYTES", default=2**20)
+# How long a resumable stream runs on, and is kept, for a client that left it.
+RESUME_SECONDS = env.seconds("RESUME_SECONDS", default=30)
+RESUME_STREAM_BYTES = env.integer("RESUME_STREAM_BYTES", default=2**20, minimum=1024)
+RESUME_MAX_BYTES = env.integer("RESUME_MAX_BYTES", default=64 * 2**20, minimum=1024)
 # Ceilings on what one request may ask of an engine.
 MAX_CHOICES = env.integer("MAX_CHOICES", default=16, minimum=1)
 MAX_TOP_LOGPROBS = env.integer("MAX_TOP_LOGPROBS", default=20)

@@ -71,6 +71,13 @@ class NotFound(InvalidRequest):
     code = "not_found"
 
 
+class StreamGone(InvalidRequest):
+    """A resumable stream was this caller's, and what is asked of it is not kept."""
+
+    status = 410
+    code = "stream_gone"
+
+
 class ModelNotFound(NotFound):
     """A name never registered, or not allowed to this caller: the same answer."""
 

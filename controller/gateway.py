@@ -41,6 +41,7 @@ from controller.models.revision import Counts
 from controller.relay.client import UpstreamClient
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
+from controller.relay.resumable import ResumableStreams
 from controller.relay.retrying import RetryBudget
 from controller.threads import DatabaseThread
 
@@ -69,6 +70,7 @@ class Gateway:
         self.keys = KeyRing(self._reads.run)
         self.origins = OriginRules()
         self.exchanges: set[Exchange] = set()
+        self.resumable = ResumableStreams()
         self.is_ready = False
         self.is_stopping = False
         self._failing_jobs: set[str] = set()
@@ -179,6 +181,7 @@ class Gateway:
         with suppress(TimeoutError):  # their readers need a moment for the last event
             async with asyncio.timeout(1):
                 await self.until_idle()
+        await self.resumable.close()
         for exchange in list(self.exchanges):
             await exchange.aclose()
         for loop_task in self._loops:

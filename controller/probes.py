@@ -109,6 +109,11 @@ def _process_gauges(running: Gateway) -> list[GaugeMetricFamily]:
             running.ledger.num_dropped,
         ),
         _gauge(
+            "resumable_bytes",
+            "Held for clients that may come back.",
+            running.resumable.num_bytes,
+        ),
+        _gauge(
             "retries_refused",
             "Requests that failed because the budget for retries was spent.",
             running.retries.num_refused,

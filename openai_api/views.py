@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from controller.errors import InvalidRequest, ModelNotFound
 from controller.fleet.snapshot import ModelView
 from controller.gateway import gateway
-from controller.lean import LeanAPIView, LeanRequest, PumpedResponse
+from controller.lean import LeanAPIView, LeanRequest, PumpedResponse, Source
 from controller.models import ApiKey
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
@@ -44,6 +44,7 @@ class RelayView(OpenAIView):
         if gateway().keys.generation != generation:
             await self.admit(request)  # the key may have been revoked meanwhile
         checked, body = bodies.decode(raw, self.body_type, request.caller.scopes)
+        is_resumable = checked.wants_stream and wants_to_resume(request)
         exchange = await gateway().open(
             request.caller,
             InferenceRequest(
@@ -62,7 +63,10 @@ class RelayView(OpenAIView):
                 arrived_at=request.arrived_at,
             ),
         )
-        return await answer(exchange, is_explained=wants_explanation(request))
+        headers = answer_headers(exchange, is_explained=wants_explanation(request))
+        if is_resumable:
+            return event_stream(gateway().resumable.begin(exchange), headers)
+        return await answer(exchange, headers)
 
 
 class ChatCompletions(RelayView):
@@ -110,6 +114,24 @@ class Detokenize(RelayView):
     body_type = tokenization.DetokenizeBody
 
 
+class Stream(OpenAIView):
+    """What is left of a resumable stream, behind the event that came last."""
+
+    async def admit(self, request: LeanRequest) -> None:
+        # A key that may ask for streams somewhere may come back to them.
+        request_id = self.kwargs["request_id"]
+        endpoint = gateway().resumable.endpoint_of(request_id)
+        request.caller = await authenticate(request, endpoint)
+
+    async def get(self, request: LeanRequest, request_id: str) -> HttpResponseBase:
+        await request.read_body()  # from here on it is noticed if the client leaves
+        last_event_id = request.META.get("HTTP_LAST_EVENT_ID", "")
+        streams = gateway().resumable
+        return event_stream(
+            streams.resume(request.caller, request_id, last_event_id), {}
+        )
+
+
 class Models(OpenAIView):
     """The models that a request would be dispatched to now."""
 
@@ -133,21 +155,44 @@ class Model(OpenAIView):
         return json_response(model_object(model))
 
 
-async def answer(exchange: Exchange, is_explained: bool = False) -> HttpResponseBase:
+async def answer(exchange: Exchange, headers: dict[str, str]) -> HttpResponseBase:
     """The exchange as a response: a stream that is pumped, or its whole body."""
+    if exchange.request.stream:
+        return event_stream(exchange, headers)
+    await exchange.aclose()
+    return HttpResponse(
+        exchange.body(), content_type="application/json", headers=headers
+    )
+
+
+def event_stream(source: Source, headers: dict[str, str]) -> PumpedResponse:
+    """The source's events as a response that proxies in between do not collect."""
+    unbuffered = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return PumpedResponse(source, headers | unbuffered)
+
+
+def answer_headers(exchange: Exchange, is_explained: bool) -> dict[str, str]:
+    """What is told of an answer beside it, now that its first bytes are there."""
     headers = {"X-Switchyard-Overhead-Ms": f"{exchange.overhead_seconds * 1000:.2f}"}
     if is_explained:
         headers["X-Switchyard-Explain"] = exchange.explanation.as_header()
     if exchange.first_position is not None:
         headers |= queue_headers(exchange)
-    if exchange.request.stream:
-        # Proxies in between must not collect the events.
-        headers |= {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        return PumpedResponse(exchange, headers)
-    await exchange.aclose()
-    return HttpResponse(
-        exchange.body(), content_type="application/json", headers=headers
-    )
+    return headers
+
+
+def wants_to_resume(request: LeanRequest) -> bool:
+    """Whether the client means to come back to its stream; raises `InvalidRequest`
+    where nobody could tell that it is the same one."""
+    if request.META.get("HTTP_X_SWITCHYARD_RESUMABLE", "") != "1":
+        return False
+    if request.caller.key_id is None:
+        raise InvalidRequest(
+            "x-switchyard-resumable: only the same API key can go on with a stream,"
+            " and this request came without one.",
+            param="x-switchyard-resumable",
+        )
+    return True
 
 
 def wants_explanation(request: LeanRequest) -> bool:

@@ -23,6 +23,7 @@ async def leave(stop_listening: Callable[[], None]) -> None:
     logger.info("stopping: not ready from now on")
     await asyncio.sleep(settings.SHUTDOWN_NOTICE.total_seconds())
     stop_listening()
+    running.resumable.close_left()
     logger.info("stopping: %d requests under way may end", len(running.exchanges))
     try:
         async with asyncio.timeout(settings.SHUTDOWN_GRACE.total_seconds()):
