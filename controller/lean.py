@@ -11,6 +11,7 @@ import io
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -32,6 +33,10 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+
+MAX_DISCARDED_BYTES = 4 * 2**20
+DISCARD_SECONDS = 1.0
 
 
 class ClientGone(Exception):
@@ -69,6 +74,7 @@ class LeanRequest(ASGIRequest):
         limit = settings.MAX_BODY_BYTES
         declared = self.META.get("CONTENT_LENGTH") or "0"
         if declared.isdecimal() and int(declared) > limit:
+            await self._discard_body()
             raise _too_large(limit)
         parts: list[bytes] = []
         size, more = 0, True
@@ -79,11 +85,27 @@ class LeanRequest(ASGIRequest):
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
+                await self._discard_body()
                 raise _too_large(limit)
             parts.append(part)
             more = message.get("more_body", False)
         self._watch = asyncio.create_task(self._watch_client())
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _discard_body(self) -> None:
+        """Let the client send on for a little while, and keep nothing of it.
+
+        One that is still sending when the connection is closed loses the answer that
+        says why: the kernel resets a connection with bytes that nobody has read.
+        """
+        left = MAX_DISCARDED_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while left > 0:
+                    message = await self._receive()
+                    if not message.get("more_body", False):
+                        return
+                    left -= len(message["body"])
 
     async def _watch_client(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -156,6 +156,16 @@ async def test_a_body_over_the_limit_is_refused_as_its_bytes_come(
     assert "10 bytes" in server.error["message"]
 
 
+async def test_what_a_client_still_sends_is_taken_in_before_it_is_refused(settings):
+    settings.MAX_BODY_BYTES = 10
+    server = Server("/echo", *[b"12345678"] * 5)
+
+    await server.run()
+
+    assert server.status == 413
+    assert server.messages.empty()
+
+
 async def test_a_body_of_exactly_the_limit_is_taken(settings):
     settings.MAX_BODY_BYTES = 10
 
