@@ -52,7 +52,7 @@ class FakeProvider:
         self.is_hanging = False
         """Take a chat, begin a stream, and wait until `go_on` or the client leaves."""
         self.fails_midway = False
-        """Begin a stream, and end it with an error of its own."""
+        """Begin a stream, and end it with an error after its first word."""
         self.go_on = threading.Event()
         self.has_chat = threading.Event()
         self.client_left = threading.Event()
@@ -348,7 +348,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         if self.provider.fails_midway:
-            events = [*events[:-1], ("error", self.provider.outage().body)]
+            said = next(
+                place
+                for place, (_, event) in enumerate(events)
+                if WORDS[0] in json.dumps(event)
+            )
+            events = [*events[: said + 1], ("error", self.provider.outage().body)]
         for name, event in events:
             head = f"event: {name}\n" if name else ""
             self.wfile.write(f"{head}data: {json.dumps(event)}\n\n".encode())
