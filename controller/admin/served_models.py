@@ -1,6 +1,6 @@
 """Models that callers ask for, with their other names."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from django import forms
@@ -32,8 +32,21 @@ def clean_model_name(name: str) -> str:
 class ServedModelForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = ServedModel
-        fields = ("name", "description", "policy", "required_labels", "is_enabled")
+        fields = (
+            "name",
+            "description",
+            "policy",
+            "required_labels",
+            "is_enabled",
+            "price_prompt",
+            "price_cached",
+            "price_completion",
+        )
         widgets = {"required_labels": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
+        help_texts: ClassVar = {
+            name: _("For a million, in your currency.")
+            for name in ("price_prompt", "price_completion")
+        }
 
     def clean_required_labels(self) -> dict[str, str]:
         return clean_labels(self.cleaned_data["required_labels"])

@@ -13,6 +13,7 @@ from cryptography.fernet import InvalidToken
 from controller.fleet.adapters import Wishes, load_wishes, wished_of
 from controller.fleet.addresses import DEFAULT_PORTS, ResolvedAddress
 from controller.models import ModelAlias, Placement, ServedModel, Worker
+from controller.prices import FREE, Prices
 from controller.relay.client import Target
 from workers.protocol import AdapterWish
 
@@ -78,6 +79,7 @@ class ModelView:
     """The longest that any of its workers takes; 0 without workers."""
     parent: str
     """The base model's name, for an adapter; else empty."""
+    prices: Prices = FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +214,5 @@ def _model_view(
         tasks=frozenset().union(*(placement.tasks for placement in placements)),
         context_length=max((p.context_length for p in placements), default=0),
         parent=max((placement.parent for placement in placements), default=""),
+        prices=served.prices,
     )

@@ -2,16 +2,19 @@
 
 import uuid
 from datetime import timedelta
+from decimal import Decimal
 from ipaddress import ip_address, ip_network
 from typing import Self
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils.timezone import now
 
 from controller.identity import encryption, secrets
 from controller.models.revision import Revision
+from controller.prices import Prices
 
 BREAKER_ROWS_LAST = timedelta(seconds=20)
 
@@ -46,6 +49,32 @@ class ServedModel(models.Model):
         ),
     )
     is_enabled = models.BooleanField("enabled", default=True)
+    # For a million tokens, in the site's currency.
+    price_prompt = models.DecimalField(
+        "price of prompt tokens",
+        max_digits=14,
+        decimal_places=6,
+        default=Decimal(0),
+        db_default=Decimal(0),
+        validators=[MinValueValidator(0)],
+    )
+    price_cached = models.DecimalField(
+        "price of cached prompt tokens",
+        max_digits=14,
+        decimal_places=6,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="Empty: as other prompt tokens.",
+    )
+    price_completion = models.DecimalField(
+        "price of completion tokens",
+        max_digits=14,
+        decimal_places=6,
+        default=Decimal(0),
+        db_default=Decimal(0),
+        validators=[MinValueValidator(0)],
+    )
     created_at = models.DateTimeField(default=now, editable=False)
 
     class Meta:
@@ -54,6 +83,16 @@ class ServedModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def prices(self) -> Prices:
+        """What its tokens cost."""
+        cached = self.price_cached
+        return Prices.per_million(
+            prompt=self.price_prompt,
+            cached=self.price_prompt if cached is None else cached,
+            completion=self.price_completion,
+        )
 
 
 class ModelAlias(models.Model):

@@ -1,0 +1,40 @@
+"""What tokens cost, in whole numbers: sums of many small costs stay exact."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Self
+
+# A price of 0.000001 for a million tokens is one of these for a token.
+PICOS = 10**12
+# Sums of money are kept in billionths: they fit a 64-bit column up to nine billion.
+NANOS = 10**9
+PICOS_PER_NANO = PICOS // NANOS
+TOKENS_PRICED = 10**6
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Of one token each, in picos of the site's currency."""
+
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+
+    @classmethod
+    def per_million(cls, prompt: Decimal, cached: Decimal, completion: Decimal) -> Self:
+        """The prices that are written for a million tokens, six decimals at most."""
+        return cls(
+            *(int(price * TOKENS_PRICED) for price in (prompt, cached, completion))
+        )
+
+    def cost_nanos(self, prompt: int, completion: int, cached: int = 0) -> int:
+        """What these tokens cost, rounded up; `cached` of the prompt's were cached."""
+        picos = (
+            (prompt - cached) * self.prompt
+            + cached * self.cached
+            + completion * self.completion
+        )
+        return -(-picos // PICOS_PER_NANO)
+
+
+FREE = Prices()
