@@ -15,10 +15,15 @@ from typing import Self
 from django.conf import settings
 from django.db import transaction
 
-from controller.models import ApiKey, JoinToken, User
+from controller.models import ApiKey, JoinToken, Limit, User
 
 USERNAME = "admin"
 KEY_NAME = "first key"
+# More than one machine serves; so that clients see OpenAI's headers from the start.
+FIRST_LIMITS = {
+    Limit.Kind.REQUESTS_PER_MINUTE: 600_000,
+    Limit.Kind.TOKENS_PER_MINUTE: 600_000_000,
+}
 TOKEN_NOTE = "first token: this machine's own workers"  # noqa: S105  # not a token
 
 
@@ -122,7 +127,9 @@ def _issue(operator: User, addresses: Addresses) -> Credentials:
     operator.set_password(password)
     operator.save()
     scopes = [ApiKey.Scope.INFERENCE.value, ApiKey.Scope.FLEET.value]
-    _key, api_key = ApiKey.issue(operator, KEY_NAME, scopes=scopes)
+    key, api_key = ApiKey.issue(operator, KEY_NAME, scopes=scopes)
+    for kind, amount in FIRST_LIMITS.items():
+        Limit.put(kind, amount, key_id=key.pk)
     _token, join_token = JoinToken.issue(
         is_reusable=True, note=TOKEN_NOTE, created_by=operator
     )

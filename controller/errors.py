@@ -96,6 +96,30 @@ class TooManyConcurrent(SwitchyardError):
     code = "rate_limit_exceeded"
 
 
+class RateLimited(SwitchyardError):
+    """Too much in too short a time; waiting helps."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class QuotaSpent(SwitchyardError):
+    """A budget has nothing left for this request."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+
+class BudgetUnavailable(SwitchyardError):
+    """What is left of a budget cannot be known now, and nothing is given unseen."""
+
+    status = 503
+    type = "overloaded_error"
+    code = "store_unavailable"
+
+
 class NoWorkerAvailable(SwitchyardError):
     """The model is known, and nothing serves it now."""
 

@@ -36,6 +36,10 @@ from controller.identity.keyring import (
     write_last_used,
 )
 from controller.ledger.queue import LedgerQueue, write_batch
+from controller.limits.book import load_book
+from controller.limits.leases import DatabaseLeases
+from controller.limits.limiter import Limiter
+from controller.limits.reservation import Reservation
 from controller.models import Revision
 from controller.models.revision import Counts
 from controller.relay.client import UpstreamClient
@@ -52,6 +56,7 @@ BREAKER_WRITE_INTERVAL = timedelta(seconds=1)
 KEY_USE_INTERVAL = timedelta(seconds=10)
 TURN_INTERVAL = timedelta(seconds=0.25)
 STALL_INTERVAL = timedelta(seconds=0.5)
+LEASE_REPORT_INTERVAL = timedelta(seconds=30)
 
 
 class Gateway:
@@ -67,8 +72,11 @@ class Gateway:
         self._breaker_rows = BreakerRows(self.fleet)
         self._reads = DatabaseThread("gateway-reads")
         self._writes = DatabaseThread("gateway-writes")
+        # Apart: requests wait for leases, and the ledger's batches may be long.
+        self._leases = DatabaseThread("gateway-leases")
         self.keys = KeyRing(self._reads.run)
         self.origins = OriginRules()
+        self.limits = Limiter(DatabaseLeases(self._leases.run))
         self.exchanges: set[Exchange] = set()
         self.resumable = ResumableStreams()
         self.is_ready = False
@@ -97,7 +105,6 @@ class Gateway:
         if self.is_stopping:
             raise ShuttingDown("This server is being restarted.", retry_after=2)
         model = self.find_model(caller, request.model)
-        self._admit(caller)
         exchange = Exchange(
             caller,
             request,
@@ -108,6 +115,7 @@ class Gateway:
             retries=self.retries,
             on_close=self._close,
         )
+        exchange.reservation = await self._admit(exchange)
         self.exchanges.add(exchange)
         self._idle.clear()
         try:
@@ -133,7 +141,16 @@ class Gateway:
             if caller.may_use(model.name, *model.aliases)
         ]
 
-    def _admit(self, caller: Caller) -> None:
+    async def _admit(self, exchange: Exchange) -> Reservation:
+        """What the request holds of its caller's limits. Raises what refuses it."""
+        self._enter(exchange.caller)
+        try:
+            return await self.limits.reserve(exchange)
+        except BaseException:
+            self._leave(exchange.caller)
+            raise
+
+    def _enter(self, caller: Caller) -> None:
         under_way = self._concurrent[caller.identity]
         limit = caller.max_concurrent
         if limit is not None and under_way >= limit:
@@ -144,14 +161,17 @@ class Gateway:
             )
         self._concurrent[caller.identity] += 1
 
+    def _leave(self, caller: Caller) -> None:
+        self._concurrent[caller.identity] -= 1
+        if self._concurrent[caller.identity] <= 0:
+            del self._concurrent[caller.identity]
+
     def _close(self, exchange: Exchange) -> None:
         self.exchanges.discard(exchange)
-        identity = exchange.caller.identity
-        self._concurrent[identity] -= 1
-        if self._concurrent[identity] <= 0:
-            del self._concurrent[identity]
+        self._leave(exchange.caller)
         finished = exchange.record()
         exchange.settle_turn(finished)
+        self.limits.settle(exchange.reservation, exchange, finished)
         self.ledger.add(finished)
         if not self.exchanges:
             self._idle.set()
@@ -171,6 +191,7 @@ class Gateway:
             self._every(KEY_USE_INTERVAL, self._write_key_use),
             self._every(TURN_INTERVAL, self._tick_turns),
             self._every(STALL_INTERVAL, self._look_for_stalls),
+            self._every(LEASE_REPORT_INTERVAL, self.limits.report),
         ]
         self.is_ready = True
 
@@ -191,9 +212,11 @@ class Gateway:
         await self._guarded(self._write_key_use)
         if self._breaker_rows.has_rows:
             await self._guarded(self._forget_breakers)
+        await self._guarded(self.limits.give_back)
         self.client.close()
         await self._reads.close()
         await self._writes.close()
+        await self._leases.close()
 
     async def until_idle(self) -> None:
         """Return when no request is under way."""
@@ -248,6 +271,7 @@ class Gateway:
         counts, known = await self._reads.run(Revision.current), self._revision
         if counts.keys != known.keys:
             self.keys.forget(await self._reads.run(imported_digests))
+            self.limits.adopt(await self._reads.run(load_book))
             await self._end_revoked()
         if counts.origins != known.origins:
             self.origins = await self._reads.run(load_origin_rules)

@@ -1,5 +1,6 @@
 """What tokens cost, in whole numbers: sums of many small costs stay exact."""
 
+import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Self
@@ -35,6 +36,12 @@ class Prices:
             + completion * self.completion
         )
         return -(-picos // PICOS_PER_NANO)
+
+    def completions_for(self, nanos: int) -> int:
+        """How many completion tokens so much money buys."""
+        if not self.completion:
+            return sys.maxsize
+        return nanos * PICOS_PER_NANO // self.completion
 
 
 FREE = Prices()

@@ -30,6 +30,14 @@ class OpenAIView(LeanAPIView):
     async def admit(self, request: LeanRequest) -> None:
         request.caller = await authenticate(request, self.endpoint)
 
+    async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """The answer, refusals too, with where the caller stands in its limits."""
+        response = await super().dispatch(request, *args, **kwargs)
+        if request.caller is not None:
+            for name, value in gateway().limits.headers(request.caller).items():
+                response.headers[name] = value
+        return response
+
 
 class RelayView(OpenAIView):
     """Relays one checked request to a worker of the model that it names."""

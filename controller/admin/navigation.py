@@ -34,6 +34,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Users"), "person", "user"),
             (_("Teams"), "groups", "team"),
             (_("API keys"), "key", "apikey"),
+            (_("Limits"), "speed", "limit"),
             (_("Invitations"), "mail", "invitation"),
             (_("Allowed origins"), "language", "allowedorigin"),
         ),

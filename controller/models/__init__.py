@@ -11,6 +11,7 @@ from controller.models.fleet import (
 )
 from controller.models.identity import ApiKey, Invitation, Membership, Team, User
 from controller.models.ledger import LedgerEntry
+from controller.models.limits import Lease, Limit, Spending
 from controller.models.origins import AllowedOrigin
 from controller.models.revision import ProcessHeard, Revision
 
@@ -20,13 +21,16 @@ __all__ = [
     "ApiKey",
     "Invitation",
     "JoinToken",
+    "Lease",
     "LedgerEntry",
+    "Limit",
     "Membership",
     "ModelAlias",
     "Placement",
     "ProcessHeard",
     "Revision",
     "ServedModel",
+    "Spending",
     "Team",
     "User",
     "Worker",

@@ -32,6 +32,7 @@ from controller.fleet.turns import Turn, Turns
 from controller.fleet.wishes import wish_for
 from controller.identity.caller import Caller
 from controller.ledger.queue import FinishedRequest
+from controller.limits.reservation import UNLIMITED, Reservation
 from controller.relay import engine_errors, moving, sse
 from controller.relay.answers import AnswerReader, StreamReader, Usage
 from controller.relay.client import (
@@ -103,6 +104,7 @@ class Exchange:
         self.first_position: int | None = None
         """Where in line it stood at first; None if it did not have to wait."""
         self.explanation = Explanation()
+        self.reservation: Reservation = UNLIMITED
         self._watch = Stopwatch(request.arrived_at)
         self._reader: StreamReader = AnswerReader(request.show_usage)
         self._mover = Mover(request, model, fleet, self._fetch)
@@ -144,6 +146,12 @@ class Exchange:
     def num_moves(self) -> int:
         """How often the stream went on with another worker."""
         return self._mover.num_moves
+
+    @property
+    def completion_tokens_so_far(self) -> int:
+        """Of an answer under way: what the engine has counted, or about a token an
+        event."""
+        return max(self.usage.completion_tokens or 0, self._reader.num_events)
 
     @property
     def ttft_seconds(self) -> float | None:
@@ -443,6 +451,8 @@ class Exchange:
         if self._connection is None:  # closed before its end, by a server that stops
             return self._fail(self.error)
         try:
+            if self.reservation.grows:
+                await self.reservation.grow(self)
             return await self._next_block(self._connection)
         except UpstreamBroken as exc:
             return self._broken_off(exc)

@@ -8,7 +8,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils.timezone import now
 
-from controller.models import LedgerEntry, ProcessHeard
+from controller.models import LedgerEntry, Limit, ProcessHeard
 from tests.factories import (
     make_adapter,
     make_allowed_origin,
@@ -152,6 +152,7 @@ MAKERS = {
     ),
     "jointoken": lambda n: make_join_token(created_by=make_user()),
     "apikey": lambda n: make_key(team=make_team()),
+    "limit": lambda n: Limit.put("tokens_per_day", 1, key_id=make_key()[0].pk),
     "allowedorigin": lambda n: make_allowed_origin(),
     "invitation": lambda n: make_invitation(invited_by=make_user()),
     "user": lambda n: make_key(make_user()),

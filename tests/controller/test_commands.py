@@ -79,9 +79,26 @@ def test_a_key_is_what_the_options_say():
     assert key.expires_at > now() + timedelta(hours=23)
 
 
+def test_a_key_has_the_limits_that_it_is_made_with():
+    make_user(username="ann")
+
+    output(
+        *("create_key", "--user", "ann", "--name", "laptop", "--rpm", "60"),
+        *("--tpm", "9000", "--tokens-per-day", "100000"),
+    )
+
+    limits = ApiKey.objects.get().limits
+    assert dict(limits.values_list("kind", "amount")) == {
+        "requests_per_minute": 60,
+        "tokens_per_minute": 9000,
+        "tokens_per_day": 100_000,
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        (["--rpm", "0"], "at least 1"),
         (["--user", "nobody"], "no user 'nobody'"),
         (["--scopes", "inference,root"], "No such scope: root"),
         (["--concurrent", "0"], "at least 1"),

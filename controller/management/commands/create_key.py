@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
 from django.utils.timezone import now
 
 from controller.management import arguments
-from controller.models import ApiKey, User
+from controller.models import ApiKey, Limit, User
 
 
 class Flag(NamedTuple):
@@ -38,6 +39,18 @@ FLAGS = (
 )  # fmt: skip
 
 
+LIMITS = (
+    Flag("--rpm", Limit.Kind.REQUESTS_PER_MINUTE, arguments.positive, "N",
+         "Requests per minute."),
+    Flag("--tpm", Limit.Kind.TOKENS_PER_MINUTE, arguments.positive, "N",
+         "Tokens per minute."),
+    Flag("--tokens-per-day", Limit.Kind.TOKENS_PER_DAY, arguments.positive, "N",
+         "A budget that begins anew at midnight, UTC."),
+    Flag("--tokens-per-month", Limit.Kind.TOKENS_PER_MONTH, arguments.positive, "N",
+         "A budget that begins anew on the first."),
+)  # fmt: skip
+
+
 class Command(BaseCommand):
     help = "Print a new API key, the last word of the output. It is not shown again."
 
@@ -55,7 +68,7 @@ class Command(BaseCommand):
             action="store_true",
             help="A key for scripts in browsers, bound to its --origins.",
         )
-        for flag in FLAGS:
+        for flag in FLAGS + LIMITS:
             parser.add_argument(
                 flag.name,
                 dest=flag.field,
@@ -77,13 +90,26 @@ class Command(BaseCommand):
         )
         if options["expires"]:
             fields["expires_at"] = now() + options["expires"]
+        fields["is_publishable"] = options["publishable"]
+        limits = {
+            flag.field: options[flag.field] for flag in LIMITS if options[flag.field]
+        }
         try:
-            key, secret = ApiKey.issue(
-                user, options["name"], is_publishable=options["publishable"], **fields
-            )
+            key, secret = issue(user, options["name"], fields, limits)
         except ValidationError as exc:
             raise CommandError(" ".join(exc.messages)) from exc
         self.stdout.write(f"New API key {key.name!r} of {user}, shown once: {secret}")
+
+
+@transaction.atomic
+def issue(
+    user: User, name: str, fields: dict[str, Any], limits: dict[str, int]
+) -> tuple[ApiKey, str]:
+    """(the stored key, its secret): at no moment is it there without its limits."""
+    key, secret = ApiKey.issue(user, name, **fields)
+    for kind, amount in limits.items():
+        Limit.put(kind, amount, key_id=key.pk)
+    return key, secret
 
 
 def check_known(kind: str, given: list[str], known: list[str]) -> None:

@@ -1,0 +1,100 @@
+"""Limits and budgets: whose they are, and what of them is used."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
+
+from controller.admin.base import AnnouncingAdmin
+from controller.limits.periods import Period
+from controller.models import Limit, Spending
+from controller.prices import NANOS
+
+
+class OwnerFilter(admin.SimpleListFilter):
+    title = _("owner")
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("key", _("an API key")),
+            ("user", _("a user")),
+            ("team", _("a team")),
+            ("everyone", _("everyone")),
+        ]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[Limit]
+    ) -> QuerySet[Limit]:
+        match self.value():
+            case "everyone":
+                return queryset.filter(key=None, user=None, team=None)
+            case "key" | "user" | "team" as owner:
+                return queryset.filter(**{f"{owner}__isnull": False})
+        return queryset
+
+
+class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Limit
+        fields = ("key", "user", "team", "kind", "amount")
+        help_texts = {
+            "team": _("Choose one of the three; none of them: everyone together."),
+            "amount": _("0 refuses everything. Money in your currency."),
+        }
+
+
+@admin.register(Limit)
+class LimitAdmin(AnnouncingAdmin):
+    announced_topic = "keys"
+    form = LimitForm
+    autocomplete_fields = ("key", "user", "team")
+    list_display = ("shown_owner", "kind", "shown_amount", "used", "created_at")
+    list_filter = (OwnerFilter, "kind")
+    search_fields = ("key__name", "key__prefix", "user__username", "team__name")
+    search_help_text = _("Key, user or team")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Limit]:
+        today, month = Period.day(now()), Period.month(now())
+        current = Spending.objects.filter(
+            period_start__in=(today.starts_on, month.starts_on)
+        )
+        limits: QuerySet[Limit] = super().get_queryset(request)
+        return limits.select_related("key", "user", "team").prefetch_related(
+            Prefetch("spendings", current, to_attr="current_spendings")
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """What is used belongs to this owner and kind."""
+        return ["key", "user", "team", "kind"] if obj else []
+
+    @admin.display(description=_("owner"))
+    def shown_owner(self, limit: Limit) -> str:
+        return limit.owner_name
+
+    @admin.display(description=_("amount"), ordering="amount")
+    def shown_amount(self, limit: Limit) -> str:
+        return amount_in_words(limit, limit.units)
+
+    @admin.display(description=_("used or leased"))
+    def used(self, limit: Any) -> str:
+        """Of budgets, in this day or month; rates are counted in web processes."""
+        if limit.kind not in Limit.BUDGETS:
+            return "-"
+        is_monthly = limit.kind.endswith("per_month")
+        start = (Period.month if is_monthly else Period.day)(now()).starts_on
+        spent = sum(
+            row.spent for row in limit.current_spendings if row.period_start == start
+        )
+        percent = 100 * spent / limit.units if limit.units else 100
+        return f"{amount_in_words(limit, spent)} ({percent:.0f} %)"
+
+
+def amount_in_words(limit: Limit, units: int) -> str:
+    """Money with its cents, all else as whole numbers."""
+    in_money = limit.kind in Limit.IN_MONEY
+    return f"{units / NANOS:,.2f}" if in_money else f"{units:,}"

@@ -1,0 +1,1 @@
+"""Limits and budgets: reserved before dispatch, settled once on every ending."""

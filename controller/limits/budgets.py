@@ -1,0 +1,179 @@
+"""A budget as one web process spends it: from a lease in memory."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import Error as DatabaseError
+from django.utils.timezone import now
+
+from controller.errors import BudgetUnavailable, QuotaSpent
+from controller.limits.book import Kind, LimitView
+from controller.limits.leases import BudgetKey, LeaseStore
+from controller.limits.periods import Period
+from controller.prices import NANOS
+
+# For so long nobody asks the store again for a budget that had nothing left: others
+# may have given some back since.
+DRY_SECONDS = 1.0
+LEASE_TIMEOUT_SECONDS = 5.0
+MAX_RETRY_SECONDS = 24 * 3600
+_MONTHLY = frozenset({Kind.TOKENS_PER_MONTH, Kind.MONEY_PER_MONTH})
+
+
+class BudgetMeter:
+    """What of a budget this process may spend now, and what its requests hold."""
+
+    def __init__(
+        self,
+        limit: LimitView,
+        store: LeaseStore,
+        wall_clock: Callable[[], datetime] = now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limit = limit
+        self._store = store
+        self._wall_clock = wall_clock
+        self._monotonic = monotonic
+        self._wanted = 0
+        self._refilling: asyncio.Task[None] | None = None
+        self._begin(self._period_now())
+
+    def _begin(self, period: Period) -> None:
+        self.period = period
+        self.available = 0
+        """Leased and free; negative: more was used than had been reserved."""
+        self.held = 0
+        """Reserved by requests under way."""
+        self._was_used = False
+        self._dry_until = 0.0
+        self._told = 0  # what the store believes that we hold
+
+    async def take(self, least: int, wanted: int) -> int:
+        """So much as is there now, from `least` to `wanted`; it is held until settled.
+
+        Raises `QuotaSpent` for less, `BudgetUnavailable` if the store does not answer.
+        """
+        moment = self._wall_clock()
+        if moment >= self.period.ends_at:
+            self._begin(self._period_now())
+        self._was_used = True
+        while self.available < wanted and self._monotonic() >= self._dry_until:
+            await self._lease(wanted)
+        granted = min(wanted, self.available)
+        if granted < least:
+            raise self._refusal(moment)
+        self.available -= granted
+        self.held += granted
+        return granted
+
+    def settle(self, period: Period, held: int, used: int) -> None:
+        """Free what was held and count what was used. A period that is over keeps what
+        was leased in it as spent."""
+        if period is self.period:
+            self.held -= held
+            self.available += held - used
+
+    async def report(self) -> None:
+        """Tell the store what is held; give back what nobody has asked for since the
+        last report, and own up to what was used beyond the lease."""
+        if self._wall_clock() >= self.period.ends_at:
+            self._begin(self._period_now())
+        if self._refilling is not None:
+            return
+        keeps = self._was_used and self.available > 0
+        self._was_used = False
+        await self.give_back(0 if keeps else self.available)
+
+    async def give_back(self, returned: int) -> None:
+        """Put so much back into the store, and say what is kept."""
+        unspent = max(0, self.available + self.held - returned)
+        if not (returned or unspent or self._told):
+            return
+        period = self.period
+        self.available -= returned
+        try:
+            await self._store.report(self._key(), returned, unspent)
+        except BaseException:
+            if period is self.period:
+                self.available += returned
+            raise
+        self._told = unspent
+
+    # -- leasing ---------------------------------------------------------------
+
+    async def _lease(self, wanted: int) -> None:
+        """Wait for a lease that counts in what we want; all that wait share one."""
+        self._wanted += wanted
+        try:
+            if self._refilling is None:
+                self._refilling = asyncio.create_task(self._refill())
+                self._refilling.add_done_callback(_seen)
+            # Shielded: a client that leaves must not lose what was granted.
+            async with asyncio.timeout(LEASE_TIMEOUT_SECONDS):
+                await asyncio.shield(self._refilling)
+        except (DatabaseError, TimeoutError) as exc:
+            raise BudgetUnavailable(
+                f"The server cannot reach the store of its budgets now, and needs more"
+                f" of the {self.name}. Try again shortly.",
+                retry_after=5,
+            ) from exc
+        finally:
+            self._wanted -= wanted
+
+    async def _refill(self) -> None:
+        await asyncio.sleep(0)  # for all that come in this round of the loop
+        period = self.period
+        try:
+            granted = await self._store.take(
+                self._key(),
+                self.limit.amount,
+                needed=self._wanted - self.available,
+                unspent=max(0, self.available + self.held),
+            )
+        finally:
+            self._refilling = None
+        if period is not self.period:
+            return
+        self.available += granted.amount
+        self._told = self.available + self.held
+        if not granted.left:
+            self._dry_until = self._monotonic() + DRY_SECONDS
+
+    # -- words -----------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return f"{Kind(self.limit.kind).label} of {self.limit.owner}"
+
+    def _refusal(self, moment: datetime) -> QuotaSpent:
+        resets = f"It resets at {self.period.ends_at:%Y-%m-%d %H:%M} UTC."
+        wait = int((self.period.ends_at - moment).total_seconds()) + 1
+        if self.held:
+            resets = f"Requests under way hold the rest of it. {resets}"
+            wait = 1
+        return QuotaSpent(
+            f"The limit of {self._shown(self.limit.amount)} {self.name} is used up."
+            f" {resets}",
+            retry_after=min(wait, MAX_RETRY_SECONDS),
+        )
+
+    def _shown(self, amount: int) -> str:
+        if not self.limit.is_in_money:
+            return f"{amount:,}"
+        return f"{amount / NANOS:,.2f}"
+
+    def _key(self) -> BudgetKey:
+        return BudgetKey(self.limit.id, self.period.starts_on)
+
+    def _period_now(self) -> Period:
+        moment = self._wall_clock()
+        is_monthly = self.limit.kind in _MONTHLY
+        return Period.month(moment) if is_monthly else Period.day(moment)
+
+
+def _seen(refilling: "asyncio.Task[None]") -> None:
+    """Everybody who waited may have left: nobody else would look at its failure."""
+    if not refilling.cancelled():
+        refilling.exception()

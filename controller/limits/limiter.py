@@ -1,0 +1,209 @@
+"""All limits of one web process: reserved from here, and told where one stands."""
+
+import logging
+from typing import Protocol
+
+from django.db import Error as DatabaseError
+
+from controller.fleet.snapshot import ModelView
+from controller.fleet.wishes import Wish
+from controller.identity.caller import Caller
+from controller.ledger.queue import FinishedRequest
+from controller.limits.book import Kind, LimitBook, LimitView
+from controller.limits.budgets import BudgetMeter
+from controller.limits.demand import PromptRatios, demand_of
+from controller.limits.leases import LeaseStore
+from controller.limits.rates import ConcurrencyMeter, RateMeter, seconds
+from controller.limits.reservation import (
+    UNLIMITED,
+    BudgetHold,
+    Reservation,
+)
+from controller.relay.request import InferenceRequest
+
+logger = logging.getLogger(__name__)
+
+MAX_CALLERS = 100_000
+# A budget that cannot pay so much of an answer refuses it: a few words are no answer.
+LEAST_COMPLETION = 16
+
+
+class Asked(Protocol):
+    """A request that is about to be sent."""
+
+    caller: Caller
+    request: InferenceRequest
+    model: ModelView
+    wish: Wish
+
+
+class Meters:
+    """The meters that bind one caller."""
+
+    __slots__ = ("budgets", "places", "requests", "tokens")
+
+    def __init__(self) -> None:
+        self.places: list[ConcurrencyMeter] = []
+        self.requests: list[RateMeter] = []
+        self.tokens: list[RateMeter] = []
+        self.budgets: list[BudgetMeter] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.places or self.requests or self.tokens or self.budgets)
+
+
+Meter = ConcurrencyMeter | RateMeter | BudgetMeter
+
+
+class Limiter:
+    """What callers may still use. Lives on one event loop."""
+
+    def __init__(self, store: LeaseStore) -> None:
+        self._store = store
+        self._book = LimitBook()
+        self._meters: dict[int, Meter] = {}
+        self._callers: dict[tuple[object, ...], Meters] = {}
+        self._ratios = PromptRatios()
+
+    def adopt(self, book: LimitBook) -> None:
+        """Take over what the rows say; what is used already stays used."""
+        known = {limit.id: limit for limit in book}
+        for limit_id, meter in list(self._meters.items()):
+            limit = known.get(limit_id)
+            if limit is None:
+                del self._meters[limit_id]
+            elif isinstance(meter, RateMeter):
+                meter.adopt(limit)
+            else:
+                meter.limit = limit
+        self._book = book
+        self._callers.clear()
+
+    # -- requests --------------------------------------------------------------
+
+    async def reserve(self, asked: Asked) -> Reservation:
+        """What the request holds from now on. Its `max_tokens` is lowered to what the
+        budgets can pay.
+
+        Raises `RateLimited`, `QuotaSpent` or `BudgetUnavailable`, and holds nothing
+        then. No query, but for a new lease of a budget.
+        """
+        meters = self._meters_of(asked.caller)
+        if not meters:
+            return UNLIMITED
+        prompt = self._ratios.reserve_for(asked.model.name, asked.wish.prompt_tokens)
+        demand = demand_of(asked.request, asked.model, prompt)
+        reservation = Reservation(demand, asked.model.prices)
+        try:
+            self._hold_rates(meters, reservation)
+            if meters.budgets:
+                await self._hold_budgets(meters, reservation, asked.request)
+        except BaseException:
+            reservation.cancel()
+            raise
+        return reservation
+
+    def _hold_rates(self, meters: Meters, reservation: Reservation) -> None:
+        for place in meters.places:
+            place.enter()
+            reservation.places.append(place)
+        for meter in meters.requests:
+            meter.take(1)
+            reservation.requests.append(meter)
+        tokens = reservation.demand.tokens
+        for meter in meters.tokens:
+            reservation.tokens.append((meter, meter.take(tokens)))
+
+    async def _hold_budgets(
+        self, meters: Meters, reservation: Reservation, request: InferenceRequest
+    ) -> None:
+        demand = reservation.demand
+        least = min(demand.completion, LEAST_COMPLETION) * demand.choices
+        for meter in meters.budgets:
+            hold = BudgetHold(meter, reservation.prices)
+            reservation.budgets.append(hold)
+            await hold.take(
+                hold.units(demand.prompt, least),
+                hold.units(demand.prompt, demand.completions),
+            )
+        if demand.choices:
+            reservation.lower(request.body)
+
+    def settle(
+        self, reservation: Reservation, asked: Asked, finished: FinishedRequest
+    ) -> None:
+        """Count what the request has used, and learn how long prompts are."""
+        if reservation is UNLIMITED:
+            return
+        reservation.settle(finished)
+        if not finished.tokens_estimated:
+            self._ratios.learn(
+                asked.model.name, asked.wish.prompt_tokens, finished.prompt_tokens
+            )
+
+    # -- the store -------------------------------------------------------------
+
+    async def report(self) -> None:
+        """Tell the store what each budget's lease is worth. Call it now and then."""
+        for meter in self._budgets():
+            await meter.report()
+
+    async def give_back(self) -> None:
+        """Put back what is leased and not spent: this process ends."""
+        for meter in self._budgets():
+            try:
+                await meter.give_back(meter.available)
+            except DatabaseError as exc:
+                logger.warning("a lease of the %s is not returned: %s", meter.name, exc)
+
+    def _budgets(self) -> list[BudgetMeter]:
+        return [each for each in self._meters.values() if isinstance(each, BudgetMeter)]
+
+    # -- where one stands ------------------------------------------------------
+
+    def headers(self, caller: Caller) -> dict[str, str]:
+        """OpenAI's `x-ratelimit-*` headers; of several limits the one nearest to its
+        end. Empty for what is not limited."""
+        meters = self._meters_of(caller)
+        headers: dict[str, str] = {}
+        for name, kind in (("requests", meters.requests), ("tokens", meters.tokens)):
+            if kind:
+                nearest = min(kind, key=lambda meter: meter.bucket.remaining)
+                bucket = nearest.bucket
+                headers[f"x-ratelimit-limit-{name}"] = str(bucket.per_minute)
+                headers[f"x-ratelimit-remaining-{name}"] = str(bucket.remaining)
+                until_full = seconds(bucket.seconds_until_full)
+                headers[f"x-ratelimit-reset-{name}"] = until_full
+        return headers
+
+    def _meters_of(self, caller: Caller) -> Meters:
+        owners = (caller.face, caller.key_id, caller.user_id, caller.team_id)
+        known = self._callers.get(owners)
+        if known is None:
+            if len(self._callers) >= MAX_CALLERS:
+                self._callers.clear()
+            known = self._callers[owners] = self._new_meters(caller)
+        return known
+
+    def _new_meters(self, caller: Caller) -> Meters:
+        meters = Meters()
+        for limit in self._book.binding(caller):
+            meter = self._meters.get(limit.id)
+            if meter is None:
+                meter = self._meters[limit.id] = self._new_meter(limit)
+            if isinstance(meter, BudgetMeter):
+                meters.budgets.append(meter)
+            elif isinstance(meter, ConcurrencyMeter):
+                meters.places.append(meter)
+            elif limit.kind == Kind.REQUESTS_PER_MINUTE:
+                meters.requests.append(meter)
+            else:
+                meters.tokens.append(meter)
+        return meters
+
+    def _new_meter(self, limit: LimitView) -> Meter:
+        if limit.is_budget:
+            return BudgetMeter(limit, self._store)
+        if limit.kind == Kind.CONCURRENT:
+            return ConcurrencyMeter(limit)
+        return RateMeter(limit)

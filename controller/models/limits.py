@@ -1,0 +1,224 @@
+"""Limits and budgets as rows, and how much of the budgets is spent."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Self
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
+
+from controller.models.identity import ApiKey, Team
+from controller.models.revision import Revision
+from controller.prices import NANOS
+
+# A process that has not reported its leases for so long is taken for dead.
+LEASE_HOLDER_EXPIRY = timedelta(minutes=2)
+
+MAX_AMOUNT = 10**9  # of money, it fits 64 bits in billionths
+
+
+class LimitQuerySet(models.QuerySet["Limit"]):
+    def with_owners(self) -> Self:
+        """With what `owner_name` reads, in the same query."""
+        return self.select_related("key", "user", "team")
+
+
+class Limit(models.Model):
+    """What a key, a user, a team or everyone together may use, of one kind."""
+
+    class Kind(models.TextChoices):
+        REQUESTS_PER_MINUTE = "requests_per_minute", _("requests per minute")
+        TOKENS_PER_MINUTE = "tokens_per_minute", _("tokens per minute")
+        CONCURRENT = "concurrent", _("requests at once")
+        TOKENS_PER_DAY = "tokens_per_day", _("tokens per day")
+        TOKENS_PER_MONTH = "tokens_per_month", _("tokens per month")
+        MONEY_PER_DAY = "money_per_day", _("money per day")
+        MONEY_PER_MONTH = "money_per_month", _("money per month")
+
+    BUDGETS = frozenset(
+        {
+            Kind.TOKENS_PER_DAY,
+            Kind.TOKENS_PER_MONTH,
+            Kind.MONEY_PER_DAY,
+            Kind.MONEY_PER_MONTH,
+        }
+    )
+    IN_MONEY = frozenset({Kind.MONEY_PER_DAY, Kind.MONEY_PER_MONTH})
+
+    # At most one of the three; none of them: everyone together.
+    key = models.ForeignKey(
+        ApiKey, models.CASCADE, null=True, blank=True, related_name="limits"
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="limits",
+    )
+    team = models.ForeignKey(
+        Team, models.CASCADE, null=True, blank=True, related_name="limits"
+    )
+    kind = models.CharField(_("limits"), max_length=30, choices=Kind)
+    amount = models.DecimalField(
+        _("amount"), max_digits=18, decimal_places=6, validators=[MinValueValidator(0)]
+    )
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    objects = LimitQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(key=None, user=None)
+                | Q(key=None, team=None)
+                | Q(user=None, team=None),
+                name="limit_has_one_owner",
+            ),
+            models.CheckConstraint(
+                condition=Q(amount__gte=0), name="limit_not_negative"
+            ),
+            *(
+                models.UniqueConstraint(
+                    fields=[owner, "kind"],
+                    condition=Q(**{f"{owner}__isnull": False}),
+                    name=f"one_limit_of_a_kind_per_{owner}",
+                )
+                for owner in ("key", "user", "team")
+            ),
+            models.UniqueConstraint(
+                fields=["kind"],
+                condition=Q(key=None, user=None, team=None),
+                name="one_limit_of_a_kind_for_everyone",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.owner_name}"
+
+    def clean(self) -> None:
+        """Raise `ValidationError` for what no limit can be."""
+        if sum(owner is not None for owner in (self.key, self.user, self.team)) > 1:
+            raise ValidationError(
+                _("A limit is for a key, a user or a team: choose one of them.")
+            )
+        if self.kind == self.Kind.CONCURRENT and self.key is not None:
+            raise ValidationError(
+                {"kind": _("A key's own requests at once are set on the key.")}
+            )
+        if self.amount is not None and self.amount > MAX_AMOUNT:
+            raise ValidationError(
+                {"amount": _("At most %(most)s.") % {"most": f"{MAX_AMOUNT:,}"}}
+            )
+        twins = (
+            type(self)
+            .objects.exclude(pk=self.pk)
+            .filter(key=self.key, user=self.user, team=self.team, kind=self.kind)
+        )
+        if twins.exists():
+            raise ValidationError(
+                _("There is one already of this kind for this owner: change that.")
+            )
+        is_whole = self.amount is None or self.amount == int(self.amount)
+        if self.kind not in self.IN_MONEY and not is_whole:
+            raise ValidationError({"amount": _("A whole number, please.")})
+
+    @property
+    def owner_name(self) -> str:
+        """Whose it is, as refusals name it."""
+        if self.key is not None:
+            return f"key '{self.key.name}'"
+        if self.user is not None:
+            return f"user '{self.user}'"
+        return f"team '{self.team}'" if self.team is not None else "everyone"
+
+    @property
+    def units(self) -> int:
+        """The amount in whole numbers: billionths of money, or what is counted."""
+        return int(self.amount * NANOS if self.kind in self.IN_MONEY else self.amount)
+
+    @classmethod
+    def put(
+        cls,
+        kind: str,
+        amount: Decimal | int,
+        *,
+        key_id: int | None = None,
+        user_id: int | None = None,
+        team_id: int | None = None,
+    ) -> "Limit":
+        """Set the owner's limit of this kind; every web process learns of it."""
+        owner: dict[str, Any] = {
+            "key_id": key_id,
+            "user_id": user_id,
+            "team_id": team_id,
+        }
+        with transaction.atomic():
+            limit, _is_new = cls.objects.update_or_create(
+                kind=kind, **owner, defaults={"amount": amount}
+            )
+            Revision.bump("keys")
+        return limit
+
+    def remove(self) -> None:
+        """Lift the limit; every web process learns of it."""
+        with transaction.atomic():
+            self.delete()
+            Revision.bump("keys")
+
+
+class Spending(models.Model):
+    """How much of a budget is spent in a period; what is leased counts as spent."""
+
+    limit = models.ForeignKey(Limit, models.CASCADE, related_name="spendings")
+    period_start = models.DateField()
+    spent = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["limit", "period_start"], name="one_spending_a_period"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.limit_id} from {self.period_start}"
+
+
+class LeaseQuerySet(models.QuerySet["Lease"]):
+    def orphaned(self) -> Self:
+        """Leases whose holder has not been heard of: its process died."""
+        return self.filter(reported_at__lt=now() - LEASE_HOLDER_EXPIRY)
+
+
+class Lease(models.Model):
+    """What one web process has taken of a budget and not spent, as it last said."""
+
+    spending = models.ForeignKey(Spending, models.CASCADE, related_name="leases")
+    holder = models.CharField(max_length=32)
+    unspent = models.BigIntegerField(default=0)
+    reported_at: "models.DateTimeField[datetime, datetime]" = models.DateTimeField(
+        default=now
+    )
+
+    objects = LeaseQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["spending", "holder"], name="one_lease_a_holder"
+            )
+        ]
+        indexes = [
+            # the reconciliation looks for holders that fell silent
+            models.Index(fields=["reported_at"], name="lease_by_report")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.unspent} of {self.spending_id}, held by {self.holder}"
