@@ -40,6 +40,7 @@ from controller.limits.book import load_book
 from controller.limits.leases import DatabaseLeases
 from controller.limits.limiter import Limiter
 from controller.limits.reservation import Reservation
+from controller.limits.shared_rates import RedisRates, own_part
 from controller.models import Revision
 from controller.models.revision import Counts
 from controller.relay.client import UpstreamClient
@@ -57,6 +58,7 @@ KEY_USE_INTERVAL = timedelta(seconds=10)
 TURN_INTERVAL = timedelta(seconds=0.25)
 STALL_INTERVAL = timedelta(seconds=0.5)
 LEASE_REPORT_INTERVAL = timedelta(seconds=30)
+RATE_SHARE_INTERVAL = timedelta(seconds=0.25)
 
 
 class Gateway:
@@ -76,7 +78,8 @@ class Gateway:
         self._leases = DatabaseThread("gateway-leases")
         self.keys = KeyRing(self._reads.run)
         self.origins = OriginRules()
-        self.limits = Limiter(DatabaseLeases(self._leases.run))
+        self._rates = RedisRates(settings.REDIS_URL) if settings.REDIS_URL else None
+        self.limits = Limiter(DatabaseLeases(self._leases.run), self._rates)
         self.exchanges: set[Exchange] = set()
         self.resumable = ResumableStreams()
         self.is_ready = False
@@ -153,7 +156,7 @@ class Gateway:
     def _enter(self, caller: Caller) -> None:
         under_way = self._concurrent[caller.identity]
         limit = caller.max_concurrent
-        if limit is not None and under_way >= limit:
+        if limit is not None and under_way >= own_part(limit):
             raise TooManyConcurrent(
                 f"{under_way} requests of yours are under way, and the limit is"
                 f" {limit} at once. Wait for one to end.",
@@ -192,6 +195,7 @@ class Gateway:
             self._every(TURN_INTERVAL, self._tick_turns),
             self._every(STALL_INTERVAL, self._look_for_stalls),
             self._every(LEASE_REPORT_INTERVAL, self.limits.report),
+            self._every(RATE_SHARE_INTERVAL, self.limits.share),
         ]
         self.is_ready = True
 
@@ -217,6 +221,8 @@ class Gateway:
         await self._reads.close()
         await self._writes.close()
         await self._leases.close()
+        if self._rates is not None:
+            await self._rates.close()
 
     async def until_idle(self) -> None:
         """Return when no request is under way."""

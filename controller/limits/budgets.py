@@ -10,6 +10,7 @@ from django.utils.timezone import now
 
 from controller.errors import BudgetUnavailable, QuotaSpent
 from controller.limits.book import Kind, LimitView
+from controller.limits.gathering import Gathering
 from controller.limits.leases import BudgetKey, LeaseStore
 from controller.limits.periods import Period
 from controller.prices import NANOS
@@ -36,8 +37,7 @@ class BudgetMeter:
         self._store = store
         self._wall_clock = wall_clock
         self._monotonic = monotonic
-        self._wanted = 0
-        self._refilling: asyncio.Task[None] | None = None
+        self._leasing = Gathering(self._refill)
         self._begin(self._period_now())
 
     def _begin(self, period: Period) -> None:
@@ -80,7 +80,7 @@ class BudgetMeter:
         last report, and own up to what was used beyond the lease."""
         if self._wall_clock() >= self.period.ends_at:
             self._begin(self._period_now())
-        if self._refilling is not None:
+        if self._leasing.is_fetching:
             return
         keeps = self._was_used and self.available > 0
         self._was_used = False
@@ -104,36 +104,25 @@ class BudgetMeter:
     # -- leasing ---------------------------------------------------------------
 
     async def _lease(self, wanted: int) -> None:
-        """Wait for a lease that counts in what we want; all that wait share one."""
-        self._wanted += wanted
+        """Wait for a lease that counts in what we want."""
         try:
-            if self._refilling is None:
-                self._refilling = asyncio.create_task(self._refill())
-                self._refilling.add_done_callback(_seen)
-            # Shielded: a client that leaves must not lose what was granted.
             async with asyncio.timeout(LEASE_TIMEOUT_SECONDS):
-                await asyncio.shield(self._refilling)
+                await self._leasing.fetch(wanted)
         except (DatabaseError, TimeoutError) as exc:
             raise BudgetUnavailable(
                 f"The server cannot reach the store of its budgets now, and needs more"
                 f" of the {self.name}. Try again shortly.",
                 retry_after=5,
             ) from exc
-        finally:
-            self._wanted -= wanted
 
-    async def _refill(self) -> None:
-        await asyncio.sleep(0)  # for all that come in this round of the loop
+    async def _refill(self, wanted: int) -> None:
         period = self.period
-        try:
-            granted = await self._store.take(
-                self._key(),
-                self.limit.amount,
-                needed=self._wanted - self.available,
-                unspent=max(0, self.available + self.held),
-            )
-        finally:
-            self._refilling = None
+        granted = await self._store.take(
+            self._key(),
+            self.limit.amount,
+            needed=wanted - self.available,
+            unspent=max(0, self.available + self.held),
+        )
         if period is not self.period:
             return
         self.available += granted.amount
@@ -171,9 +160,3 @@ class BudgetMeter:
         moment = self._wall_clock()
         is_monthly = self.limit.kind in _MONTHLY
         return Period.month(moment) if is_monthly else Period.day(moment)
-
-
-def _seen(refilling: "asyncio.Task[None]") -> None:
-    """Everybody who waited may have left: nobody else would look at its failure."""
-    if not refilling.cancelled():
-        refilling.exception()

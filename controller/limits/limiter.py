@@ -19,6 +19,8 @@ from controller.limits.reservation import (
     BudgetHold,
     Reservation,
 )
+from controller.limits.shared_rates import RateStore, SharedBucket
+from controller.limits.windows import Bucket
 from controller.relay.request import InferenceRequest
 
 logger = logging.getLogger(__name__)
@@ -58,8 +60,9 @@ Meter = ConcurrencyMeter | RateMeter | BudgetMeter
 class Limiter:
     """What callers may still use. Lives on one event loop."""
 
-    def __init__(self, store: LeaseStore) -> None:
+    def __init__(self, store: LeaseStore, rates: RateStore | None = None) -> None:
         self._store = store
+        self._rates = rates
         self._book = LimitBook()
         self._meters: dict[int, Meter] = {}
         self._callers: dict[tuple[object, ...], Meters] = {}
@@ -95,7 +98,7 @@ class Limiter:
         demand = demand_of(asked.request, asked.model, prompt)
         reservation = Reservation(demand, asked.model.prices)
         try:
-            self._hold_rates(meters, reservation)
+            await self._hold_rates(meters, reservation)
             if meters.budgets:
                 await self._hold_budgets(meters, reservation, asked.request)
         except BaseException:
@@ -103,16 +106,16 @@ class Limiter:
             raise
         return reservation
 
-    def _hold_rates(self, meters: Meters, reservation: Reservation) -> None:
+    async def _hold_rates(self, meters: Meters, reservation: Reservation) -> None:
         for place in meters.places:
             place.enter()
             reservation.places.append(place)
         for meter in meters.requests:
-            meter.take(1)
+            await meter.take(1)
             reservation.requests.append(meter)
         tokens = reservation.demand.tokens
         for meter in meters.tokens:
-            reservation.tokens.append((meter, meter.take(tokens)))
+            reservation.tokens.append((meter, await meter.take(tokens)))
 
     async def _hold_budgets(
         self, meters: Meters, reservation: Reservation, request: InferenceRequest
@@ -141,12 +144,19 @@ class Limiter:
                 asked.model.name, asked.wish.prompt_tokens, finished.prompt_tokens
             )
 
-    # -- the store -------------------------------------------------------------
+    # -- the stores ------------------------------------------------------------
 
     async def report(self) -> None:
         """Tell the store what each budget's lease is worth. Call it now and then."""
         for meter in self._budgets():
             await meter.report()
+
+    async def share(self) -> None:
+        """Let other processes have what this one does not need of the rates. Call it
+        several times a second."""
+        for meter in list(self._meters.values()):
+            if isinstance(meter, RateMeter) and isinstance(meter.bucket, SharedBucket):
+                await meter.bucket.share()
 
     async def give_back(self) -> None:
         """Put back what is leased and not spent: this process ends."""
@@ -206,4 +216,9 @@ class Limiter:
             return BudgetMeter(limit, self._store)
         if limit.kind == Kind.CONCURRENT:
             return ConcurrencyMeter(limit)
-        return RateMeter(limit)
+        return RateMeter(limit, self._new_bucket(limit))
+
+    def _new_bucket(self, limit: LimitView) -> Bucket | SharedBucket:
+        if self._rates is None:
+            return Bucket(limit.amount)
+        return SharedBucket(limit.id, limit.amount, self._rates)

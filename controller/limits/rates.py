@@ -1,35 +1,38 @@
 """Rates and concurrency, each as one web process counts them."""
 
 import math
-import time
-from collections.abc import Callable
 
 from controller.errors import RateLimited
 from controller.limits.book import Kind, LimitView
+from controller.limits.shared_rates import SharedBucket, own_part
 from controller.limits.windows import Bucket
 
 
 class RateMeter:
     """Requests or tokens per minute; what is not used can be given back."""
 
-    def __init__(
-        self, limit: LimitView, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, limit: LimitView, bucket: Bucket | SharedBucket) -> None:
         self.limit = limit
-        self.bucket = Bucket(limit.amount, monotonic)
+        self.bucket = bucket
 
     def adopt(self, limit: LimitView) -> None:
+        """Go on under a changed limit."""
         self.limit = limit
         self.bucket.resize(limit.amount)
 
-    def take(self, amount: int) -> int:
+    async def take(self, amount: int) -> int:
         """What was taken. Raises `RateLimited` if it is not there.
 
         A request for more than a minute's allowance waits for a full one and gets it:
         it could never be served otherwise.
         """
         taken = min(amount, self.limit.amount) or amount
-        if not self.bucket.take(taken):
+        bucket = self.bucket
+        if isinstance(bucket, Bucket):
+            is_there = bucket.take(taken)
+        else:
+            is_there = await bucket.take(taken)
+        if not is_there:
             raise self._refusal(taken)
         return taken
 
@@ -47,7 +50,7 @@ class RateMeter:
 
 
 class ConcurrencyMeter:
-    """Requests under way at once."""
+    """Requests under way at once; each web process has its part of the places."""
 
     def __init__(self, limit: LimitView) -> None:
         self.limit = limit
@@ -55,10 +58,10 @@ class ConcurrencyMeter:
 
     def enter(self) -> None:
         """Raises `RateLimited` when all places are taken."""
-        if self.under_way >= self.limit.amount:
+        if self.under_way >= own_part(self.limit.amount):
             raise RateLimited(
-                f"{self.under_way} requests of {self.limit.owner} are under way, and"
-                f" the limit is {self.limit.amount} at once. Wait for one to end.",
+                f"Too many requests of {self.limit.owner} are under way: the limit is"
+                f" {self.limit.amount} at once. Wait for one to end.",
                 retry_after=1,
             )
         self.under_way += 1

@@ -29,6 +29,11 @@ class Bucket:
         self._level += per_minute - self.per_minute
         self.per_minute = per_minute
 
+    @property
+    def level(self) -> int:
+        """What is there now, or is missing."""
+        return int(self._fill())
+
     def take(self, amount: int) -> bool:
         """Whether there was enough, which then is taken."""
         if self._fill() < amount:
@@ -43,7 +48,7 @@ class Bucket:
     @property
     def remaining(self) -> int:
         """What could be taken now."""
-        return max(0, int(self._fill()))
+        return max(0, self.level)
 
     def seconds_until(self, amount: int) -> float:
         """How long until so much is there; infinite for more than it ever holds."""

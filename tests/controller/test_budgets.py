@@ -209,9 +209,9 @@ async def test_a_request_that_leaves_while_it_waits_loses_no_lease(clock):
     meter = await make_meter(clock, 1000)
     leaving = asyncio.create_task(meter.take(500, 500))
     await asyncio.sleep(0)
-    refilling = meter._refilling
+    leasing = meter._leasing._fetching
 
     leaving.cancel()
-    await asyncio.gather(leaving, refilling, return_exceptions=True)
+    await asyncio.gather(leaving, leasing, return_exceptions=True)
 
     assert meter.available == await spent() > 0

@@ -1,0 +1,157 @@
+"""Limits of several web processes behind one port."""
+
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from tests.mock_engine import running_mock_engine
+from tests.product import (
+    CHAT_PATH,
+    Product,
+    chat_content,
+    joined,
+    manage,
+    quick_product,
+    wait_until,
+    wait_until_listed,
+)
+from tests.servers import running_redis
+
+pytestmark = pytest.mark.redis
+
+NUM_CALLS = 200
+TOKENS_PER_CALL = 51  # of the prompt "Hi" and an answer of 50
+BUDGET = 100 * TOKENS_PER_CALL
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    with running_redis(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def product(redis_url: str, new_var_dir: Callable[[], Path]) -> Iterator[Product]:
+    with (
+        quick_product(new_var_dir(), "--workers=2", REDIS_URL=redis_url) as product,
+        running_mock_engine(tokens=50) as engine,
+        joined(product, engine),
+    ):
+        for other in web_processes(product):
+            with stopped(other):
+                wait_until_listed(product, "mock-1")
+        yield product
+
+
+def web_processes(product: Product) -> list[psutil.Process]:
+    return psutil.Process(product.process.pid).children()
+
+
+@contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def redis_at(url: str) -> psutil.Process:
+    port = urlsplit(url).port  # which it writes into its own title
+    [process] = [
+        each
+        for each in psutil.Process().children()
+        if f":{port}" in " ".join(each.cmdline())
+    ]
+    return process
+
+
+def new_key(product: Product, *flags: str) -> str:
+    command = ("create_key", "--user", "admin", "--name", "ci", *flags)
+    return manage(product.var_dir, *command).stdout.split()[-1]
+
+
+def calls(product: Product, key: str, text: str = "Hi", **fields) -> list[int]:
+    """The status of each of many calls at once; 0 for one that was cut off."""
+
+    def call(_number: int) -> int:
+        content = chat_content(text, stream=True, **fields)
+        try:
+            return product.call("POST", CHAT_PATH, key, content).status
+        except (OSError, HTTPException):
+            return 0
+
+    with ThreadPoolExecutor(64) as pool:
+        return list(pool.map(call, range(NUM_CALLS)))
+
+
+def billed(product: Product) -> int:
+    [row] = product.query(
+        "SELECT COALESCE(SUM(prompt_tokens + completion_tokens), 0) AS tokens"
+        " FROM controller_ledgerentry"
+    )
+    return row["tokens"]
+
+
+def spent(product: Product) -> int:
+    [row] = product.query("SELECT spent FROM controller_spending")
+    return row["spent"]
+
+
+@pytest.mark.parametrize("fields", [{"max_tokens": 50}, {}], ids=["given", "absent"])
+def test_two_processes_spend_no_more_than_one_budget(product: Product, fields: dict):
+    key = new_key(product, "--tokens-per-day", str(BUDGET))
+
+    statuses = calls(product, key, **fields)
+
+    answered = statuses.count(200)
+    assert answered + statuses.count(429) == NUM_CALLS
+    wait_until(lambda: len(product.ledger()) == answered, "the ledger")
+    assert BUDGET * 0.2 < billed(product) <= BUDGET * 1.005
+
+
+def test_a_process_that_is_killed_takes_no_more_than_its_lease_along(product: Product):
+    key = new_key(product, "--tokens-per-day", str(BUDGET))
+    victim = web_processes(product)[0]
+    slow = "Hi [[interval_ms=20]]"
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(calls, product, key, slow, max_tokens=50)
+        wait_until(lambda: product.query("SELECT 1 FROM controller_lease"), "a lease")
+        victim.kill()
+        running.result()
+    wait_until(lambda: len(web_processes(product)) == 2, "a new process")
+    statuses = calls(product, key, max_tokens=50)
+
+    assert statuses.count(429) > 0
+    assert billed(product) <= BUDGET * 1.005
+    assert spent(product) <= BUDGET * 1.005
+
+
+@pytest.mark.parametrize("ends", [signal.SIGSTOP, signal.SIGKILL], ids=["slow", "gone"])
+def test_without_redis_nobody_is_unlimited(
+    product: Product, redis_url: str, ends: signal.Signals
+):
+    budgeted = new_key(product, "--tokens-per-day", str(BUDGET))
+    rated = new_key(product, "--rpm", "60")
+    assert calls(product, rated).count(200) <= 62
+    with ExitStack() as stack:
+        redis = redis_at(redis_url)
+        redis.send_signal(ends)
+        if ends is signal.SIGSTOP:
+            stack.callback(redis.send_signal, signal.SIGCONT)
+        before = billed(product)
+
+        answered = calls(product, budgeted, max_tokens=50).count(200)
+        more = calls(product, rated).count(200)
+
+        wait_until(lambda: billed(product) >= before + answered * 51, "the ledger")
+        assert 0 < answered <= 100
+        assert 0 < more <= 64  # each process's own part, and a moment's more
