@@ -386,6 +386,10 @@ CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULE_FILENAME = str(CELERY_FOLDER / "beat")
 CELERY_BEAT_SCHEDULE = {
     "task worker heard": {"task": "controller.tasks.report_alive", "schedule": 15},
+    "reconcile budgets": {
+        "task": "controller.tasks.reconcile_budgets",
+        "schedule": 300,
+    },
     "prune ledger": {"task": "controller.tasks.prune_ledger", "schedule": 3600},
 }
 

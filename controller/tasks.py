@@ -8,6 +8,7 @@ from django.conf import settings
 from django.utils.timezone import now
 
 from controller import retention
+from controller.limits.reconciliation import prune_spendings, reconcile_leases
 from controller.models import ProcessHeard
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,14 @@ logger = logging.getLogger(__name__)
 def report_alive() -> None:
     """Leave a sign that beat and the task worker run, for the admin to show."""
     ProcessHeard.report(ProcessHeard.TASK_WORKER)
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def reconcile_budgets() -> None:
+    """Give back to budgets what processes that died had leased and not used."""
+    if returned := reconcile_leases():
+        logger.info("%d units of dead processes' leases are back", returned)
+    prune_spendings()
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]

@@ -196,6 +196,9 @@ class LeaseQuerySet(models.QuerySet["Lease"]):
         """Leases whose holder has not been heard of: its process died."""
         return self.filter(reported_at__lt=now() - LEASE_HOLDER_EXPIRY)
 
+    def living(self) -> Self:
+        return self.filter(reported_at__gte=now() - LEASE_HOLDER_EXPIRY)
+
 
 class Lease(models.Model):
     """What one web process has taken of a budget and not spent, as it last said."""

@@ -1,0 +1,89 @@
+"""What processes that died had leased of budgets, compared with the ledger."""
+
+from datetime import UTC, datetime, time, timedelta
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet, Sum
+from django.utils.timezone import now
+
+from controller.limits.periods import Period
+from controller.models import Lease, LedgerEntry, Limit, ServedModel, Spending
+from controller.prices import FREE
+
+# Old periods are of no use: the ledger has what was used in them.
+SPENDING_KEPT = timedelta(days=62)
+
+
+def reconcile_leases() -> int:
+    """How many tokens or billionths of money have come back to their budgets.
+
+    Of what a process had leased when it died, the part that the ledger does not have
+    was never used. What cannot be told apart stays spent. A few queries for each
+    budget with such a lease.
+    """
+    orphans = Lease.objects.orphaned().values_list("spending_id", flat=True)
+    return sum(_reconcile(pk) for pk in set(orphans))
+
+
+def prune_spendings() -> int:
+    """Delete what budgets spent in periods long over."""
+    before = now().date() - SPENDING_KEPT
+    return Spending.objects.filter(period_start__lt=before).delete()[0]
+
+
+@transaction.atomic
+def _reconcile(spending_id: int) -> int:
+    rows = Spending.objects.select_for_update().select_related("limit")
+    spending = rows.filter(pk=spending_id).first()
+    if spending is None:
+        return 0  # its limit was deleted meanwhile
+    # The used part of a living process's lease is in the ledger, or soon will be.
+    orphaned, living = spending.leases.orphaned(), spending.leases.living()
+    unaccounted = spending.spent - used_of(spending) - _unspent(living)
+    returned = max(0, min(_unspent(orphaned), unaccounted))
+    orphaned.delete()
+    Spending.objects.filter(pk=spending.pk).update(spent=F("spent") - returned)
+    return returned
+
+
+def used_of(spending: Spending) -> int:
+    """What the ledger has of this budget's period. One or two queries."""
+    limit = spending.limit
+    rows = _rows_of(spending).values_list("model").order_by()
+    sums = rows.annotate(
+        Sum("prompt_tokens"), Sum("completion_tokens"), Sum("cached_tokens")
+    )
+    if limit.kind not in Limit.IN_MONEY:
+        return sum(prompt + completion for _, prompt, completion, _ in sums)
+    prices = {model.name: model.prices for model in ServedModel.objects.all()}
+    return sum(
+        prices.get(model, FREE).cost_nanos(prompt, completion, cached)
+        for model, prompt, completion, cached in sums
+    )
+
+
+def _rows_of(spending: Spending) -> QuerySet[LedgerEntry]:
+    """The requests that this budget pays for."""
+    start = datetime.combine(spending.period_start, time(), tzinfo=UTC)
+    is_monthly = spending.limit.kind.endswith("per_month")
+    end = (Period.month if is_monthly else Period.day)(start).ends_at
+    rows = LedgerEntry.objects.filter(
+        _owned_by(spending.limit), created_at__gte=start, created_at__lt=end
+    )
+    return rows.exclude(face=LedgerEntry.Face.PROBE)
+
+
+def _owned_by(limit: Limit) -> Q:
+    if limit.key_id is not None:
+        return Q(key_id=limit.key_id)
+    if limit.user_id is not None:
+        return Q(user_id=limit.user_id)
+    if limit.team is None:
+        return Q()
+    members = limit.team.memberships.values("user_id")
+    in_chat = Q(face=LedgerEntry.Face.CHAT, user_id__in=members)
+    return Q(team_id=limit.team_id) | in_chat
+
+
+def _unspent(leases: QuerySet[Lease]) -> int:
+    return leases.aggregate(total=Sum("unspent"))["total"] or 0

@@ -1,0 +1,113 @@
+"""Leases of processes that died."""
+
+from decimal import Decimal
+
+import pytest
+from django.utils.timezone import now
+
+from controller.limits.periods import Period
+from controller.limits.reconciliation import (
+    prune_spendings,
+    reconcile_leases,
+)
+from controller.models import Lease, Limit, Spending
+from controller.models.limits import LEASE_HOLDER_EXPIRY
+from tests.factories import (
+    make_key,
+    make_ledger_entry,
+    make_served_model,
+    make_team,
+    make_user,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def make_spending(limit: Limit, spent: int, **leases: int) -> Spending:
+    """Today's spending, with what each holder has unspent; `dead` is not heard of."""
+    spending = Spending.objects.create(
+        limit=limit, period_start=Period.day(now()).starts_on, spent=spent
+    )
+    for holder, unspent in leases.items():
+        silence = (
+            LEASE_HOLDER_EXPIRY * 2 if holder == "dead" else LEASE_HOLDER_EXPIRY / 2
+        )
+        Lease.objects.create(
+            spending=spending,
+            holder=holder,
+            unspent=unspent,
+            reported_at=now() - silence,
+        )
+    return spending
+
+
+def spent_of(spending: Spending) -> int:
+    spending.refresh_from_db()
+    return spending.spent
+
+
+def test_what_a_dead_process_had_not_used_comes_back():
+    key, _secret = make_key()
+    make_ledger_entry(key=key, prompt_tokens=100, completion_tokens=200)
+    make_ledger_entry(prompt_tokens=7000)  # another's
+    limit = Limit.put("tokens_per_day", 10_000, key_id=key.pk)
+    spending = make_spending(limit, 1000, dead=700)
+
+    assert reconcile_leases() == 700
+    assert spent_of(spending) == 300
+    assert not Lease.objects.exists()
+    assert reconcile_leases() == 0
+
+
+def test_what_a_dead_process_used_after_its_last_report_stays_spent():
+    key, _secret = make_key()
+    make_ledger_entry(key=key, prompt_tokens=400, completion_tokens=500)
+    limit = Limit.put("tokens_per_day", 10_000, key_id=key.pk)
+    spending = make_spending(limit, 1000, dead=700)
+
+    assert reconcile_leases() == 100
+    assert spent_of(spending) == 900
+
+
+def test_a_living_process_keeps_its_lease():
+    limit = Limit.put("tokens_per_day", 10_000)
+    spending = make_spending(limit, 1000, alive=600, dead=400)
+
+    assert reconcile_leases() == 400
+    assert spent_of(spending) == 600
+    assert Lease.objects.get().holder == "alive"
+
+
+def test_chats_of_its_members_count_for_a_team():
+    user = make_user()
+    team = make_team(user)
+    make_ledger_entry(user=user, face="chat", prompt_tokens=10, completion_tokens=0)
+    make_ledger_entry(team=team, prompt_tokens=20, completion_tokens=0)
+    make_ledger_entry(user=user, face="api", prompt_tokens=40, completion_tokens=0)
+    limit = Limit.put("tokens_per_day", 10_000, team_id=team.pk)
+    spending = make_spending(limit, 1000, dead=1000)
+
+    reconcile_leases()
+
+    assert spent_of(spending) == 30
+
+
+def test_money_is_reckoned_by_the_models_prices():
+    make_served_model("m", price_prompt=Decimal(1), price_completion=Decimal(2))
+    make_ledger_entry(model="m", prompt_tokens=100, completion_tokens=200)
+    limit = Limit.put("money_per_day", 5)
+    spending = make_spending(limit, 10**9, dead=10**9)
+
+    reconcile_leases()
+
+    assert spent_of(spending) == 500_000
+
+
+def test_spendings_of_long_ago_are_deleted():
+    limit = Limit.put("tokens_per_day", 5)
+    today = make_spending(limit, 1)
+    Spending.objects.create(limit=limit, period_start="2020-01-01", spent=3)
+
+    prune_spendings()
+
+    assert Spending.objects.get() == today
