@@ -159,10 +159,13 @@ class PumpedResponse(HttpResponseBase):
 
 
 def _encoded_headers(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
-    return [
+    encoded = [
         (name.lower().encode("ascii"), value.encode("latin-1"))
         for name, value in response.items()
     ]
+    # Of those that every answer bears, checking each again would cost more than they.
+    encoded += getattr(response, "raw_headers", ())
+    return encoded
 
 
 class LeanHandler:

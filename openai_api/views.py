@@ -34,8 +34,7 @@ class OpenAIView(LeanAPIView):
         """The answer, refusals too, with where the caller stands in its limits."""
         response = await super().dispatch(request, *args, **kwargs)
         if request.caller is not None:
-            for name, value in gateway().limits.headers(request.caller).items():
-                response.headers[name] = value
+            response.raw_headers = gateway().limits.headers(request.caller)
         return response
 
 

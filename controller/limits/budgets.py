@@ -3,10 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from django.db import Error as DatabaseError
-from django.utils.timezone import now
 
 from controller.errors import BudgetUnavailable, QuotaSpent
 from controller.limits.book import Kind, LimitView
@@ -30,10 +29,11 @@ class BudgetMeter:
         self,
         limit: LimitView,
         store: LeaseStore,
-        wall_clock: Callable[[], datetime] = now,
+        wall_clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limit = limit
+        self.is_in_money = limit.is_in_money
         self._store = store
         self._wall_clock = wall_clock
         self._monotonic = monotonic
@@ -42,6 +42,7 @@ class BudgetMeter:
 
     def _begin(self, period: Period) -> None:
         self.period = period
+        self._ends_at = period.ends_at.timestamp()
         self.available = 0
         """Leased and free; negative: more was used than had been reserved."""
         self.held = 0
@@ -50,20 +51,28 @@ class BudgetMeter:
         self._dry_until = 0.0
         self._told = 0  # what the store believes that we hold
 
+    def take_here(self, amount: int) -> bool:
+        """Whether so much is leased, which then is held until settled."""
+        if self.available < amount or self._wall_clock() >= self._ends_at:
+            return False
+        self.available -= amount
+        self.held += amount
+        self._was_used = True
+        return True
+
     async def take(self, least: int, wanted: int) -> int:
         """So much as is there now, from `least` to `wanted`; it is held until settled.
 
         Raises `QuotaSpent` for less, `BudgetUnavailable` if the store does not answer.
         """
-        moment = self._wall_clock()
-        if moment >= self.period.ends_at:
+        if self._wall_clock() >= self._ends_at:
             self._begin(self._period_now())
         self._was_used = True
         while self.available < wanted and self._monotonic() >= self._dry_until:
             await self._lease(wanted)
         granted = min(wanted, self.available)
         if granted < least:
-            raise self._refusal(moment)
+            raise self._refusal()
         self.available -= granted
         self.held += granted
         return granted
@@ -78,7 +87,7 @@ class BudgetMeter:
     async def report(self) -> None:
         """Tell the store what is held; give back what nobody has asked for since the
         last report, and own up to what was used beyond the lease."""
-        if self._wall_clock() >= self.period.ends_at:
+        if self._wall_clock() >= self._ends_at:
             self._begin(self._period_now())
         if self._leasing.is_fetching:
             return
@@ -136,9 +145,9 @@ class BudgetMeter:
     def name(self) -> str:
         return f"{Kind(self.limit.kind).label} of {self.limit.owner}"
 
-    def _refusal(self, moment: datetime) -> QuotaSpent:
+    def _refusal(self) -> QuotaSpent:
         resets = f"It resets at {self.period.ends_at:%Y-%m-%d %H:%M} UTC."
-        wait = int((self.period.ends_at - moment).total_seconds()) + 1
+        wait = int(self._ends_at - self._wall_clock()) + 1
         if self.held:
             resets = f"Requests under way hold the rest of it. {resets}"
             wait = 1
@@ -149,7 +158,7 @@ class BudgetMeter:
         )
 
     def _shown(self, amount: int) -> str:
-        if not self.limit.is_in_money:
+        if not self.is_in_money:
             return f"{amount:,}"
         return f"{amount / NANOS:,.2f}"
 
@@ -157,6 +166,6 @@ class BudgetMeter:
         return BudgetKey(self.limit.id, self.period.starts_on)
 
     def _period_now(self) -> Period:
-        moment = self._wall_clock()
+        moment = datetime.fromtimestamp(self._wall_clock(), UTC)
         is_monthly = self.limit.kind in _MONTHLY
         return Period.month(moment) if is_monthly else Period.day(moment)

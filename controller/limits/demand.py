@@ -15,7 +15,6 @@ TEMPLATE_TOKENS = 8
 FIRST_RATIO = 4.0
 MAX_RATIO = 8.0
 _DECAY = 0.05
-_GENERATING = frozenset({Task.CHAT, Task.COMPLETIONS})
 
 
 class PromptRatios:
@@ -64,9 +63,10 @@ class Demand:
 
 def demand_of(request: InferenceRequest, model: ModelView, prompt: int) -> Demand:
     """What to reserve for this request, whose prompt has about so many tokens."""
-    if request.task is Task.TOKENIZE:
+    task = request.task
+    if task is Task.TOKENIZE:
         return Demand(0)  # no model reads them
-    if request.task not in _GENERATING:
+    if task is not Task.CHAT and task is not Task.COMPLETIONS:
         return Demand(prompt)
     body = request.body
     demand = Demand(prompt, choices=_num_choices(body))

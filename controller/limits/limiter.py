@@ -11,9 +11,9 @@ from controller.identity.caller import Caller
 from controller.ledger.queue import FinishedRequest
 from controller.limits.book import Kind, LimitBook, LimitView
 from controller.limits.budgets import BudgetMeter
-from controller.limits.demand import PromptRatios, demand_of
+from controller.limits.demand import Demand, PromptRatios, demand_of
 from controller.limits.leases import LeaseStore
-from controller.limits.rates import ConcurrencyMeter, RateMeter, seconds
+from controller.limits.rates import ConcurrencyMeter, RateMeter, headers_of
 from controller.limits.reservation import (
     UNLIMITED,
     BudgetHold,
@@ -94,43 +94,21 @@ class Limiter:
         meters = self._meters_of(asked.caller)
         if not meters:
             return UNLIMITED
-        prompt = self._ratios.reserve_for(asked.model.name, asked.wish.prompt_tokens)
-        demand = demand_of(asked.request, asked.model, prompt)
-        reservation = Reservation(demand, asked.model.prices)
+        reservation = Reservation(self._demand(asked, meters), asked.model.prices)
         try:
-            await self._hold_rates(meters, reservation)
+            await _hold_rates(meters, reservation)
             if meters.budgets:
-                await self._hold_budgets(meters, reservation, asked.request)
+                await _hold_budgets(meters, reservation, asked.request)
         except BaseException:
             reservation.cancel()
             raise
         return reservation
 
-    async def _hold_rates(self, meters: Meters, reservation: Reservation) -> None:
-        for place in meters.places:
-            place.enter()
-            reservation.places.append(place)
-        for meter in meters.requests:
-            await meter.take(1)
-            reservation.requests.append(meter)
-        tokens = reservation.demand.tokens
-        for meter in meters.tokens:
-            reservation.tokens.append((meter, await meter.take(tokens)))
-
-    async def _hold_budgets(
-        self, meters: Meters, reservation: Reservation, request: InferenceRequest
-    ) -> None:
-        demand = reservation.demand
-        least = min(demand.completion, LEAST_COMPLETION) * demand.choices
-        for meter in meters.budgets:
-            hold = BudgetHold(meter, reservation.prices)
-            reservation.budgets.append(hold)
-            await hold.take(
-                hold.units(demand.prompt, least),
-                hold.units(demand.prompt, demand.completions),
-            )
-        if demand.choices:
-            reservation.lower(request.body)
+    def _demand(self, asked: Asked, meters: Meters) -> Demand:
+        if not meters.tokens and not meters.budgets:
+            return Demand(0)  # nobody asks
+        prompt = self._ratios.reserve_for(asked.model.name, asked.wish.prompt_tokens)
+        return demand_of(asked.request, asked.model, prompt)
 
     def settle(
         self, reservation: Reservation, asked: Asked, finished: FinishedRequest
@@ -171,20 +149,14 @@ class Limiter:
 
     # -- where one stands ------------------------------------------------------
 
-    def headers(self, caller: Caller) -> dict[str, str]:
+    def headers(self, caller: Caller) -> list[tuple[bytes, bytes]]:
         """OpenAI's `x-ratelimit-*` headers; of several limits the one nearest to its
         end. Empty for what is not limited."""
         meters = self._meters_of(caller)
-        headers: dict[str, str] = {}
-        for name, kind in (("requests", meters.requests), ("tokens", meters.tokens)):
-            if kind:
-                nearest = min(kind, key=lambda meter: meter.bucket.remaining)
-                bucket = nearest.bucket
-                headers[f"x-ratelimit-limit-{name}"] = str(bucket.per_minute)
-                headers[f"x-ratelimit-remaining-{name}"] = str(bucket.remaining)
-                until_full = seconds(bucket.seconds_until_full)
-                headers[f"x-ratelimit-reset-{name}"] = until_full
-        return headers
+        return [
+            *headers_of(b"requests", meters.requests),
+            *headers_of(b"tokens", meters.tokens),
+        ]
 
     def _meters_of(self, caller: Caller) -> Meters:
         owners = (caller.face, caller.key_id, caller.user_id, caller.team_id)
@@ -222,3 +194,35 @@ class Limiter:
         if self._rates is None:
             return Bucket(limit.amount)
         return SharedBucket(limit.id, limit.amount, self._rates)
+
+
+async def _hold_rates(meters: Meters, reservation: Reservation) -> None:
+    for place in meters.places:
+        place.enter()
+        reservation.places.append(place)
+    for meter in meters.requests:
+        if not meter.bucket.take_here(1):
+            await meter.take(1)
+        reservation.requests.append(meter)
+    for meter in meters.tokens:
+        tokens = meter.bounded(reservation.demand.tokens)
+        if not meter.bucket.take_here(tokens):
+            await meter.take(tokens)
+        reservation.tokens.append((meter, tokens))
+
+
+async def _hold_budgets(
+    meters: Meters, reservation: Reservation, request: InferenceRequest
+) -> None:
+    demand = reservation.demand
+    is_short = False
+    for meter in meters.budgets:
+        hold = BudgetHold(meter, reservation.prices)
+        reservation.budgets.append(hold)
+        wanted = hold.units(demand.prompt, demand.completions)
+        if not hold.take_here(wanted):
+            least = min(demand.completion, LEAST_COMPLETION) * demand.choices
+            await hold.take(hold.units(demand.prompt, least), wanted)
+            is_short |= hold.amount < wanted
+    if is_short and demand.choices:
+        reservation.lower(request.body)

@@ -1,6 +1,7 @@
 """Rates and concurrency, each as one web process counts them."""
 
 import math
+from collections.abc import Sequence
 
 from controller.errors import RateLimited
 from controller.limits.book import Kind, LimitView
@@ -20,21 +21,19 @@ class RateMeter:
         self.limit = limit
         self.bucket.resize(limit.amount)
 
-    async def take(self, amount: int) -> int:
-        """What was taken. Raises `RateLimited` if it is not there.
+    def bounded(self, amount: int) -> int:
+        """What is taken for a request of this amount.
 
-        A request for more than a minute's allowance waits for a full one and gets it:
-        it could never be served otherwise.
+        One for more than a minute's allowance waits for a full one and gets it: it
+        could never be served otherwise.
         """
-        taken = min(amount, self.limit.amount) or amount
+        return min(amount, self.limit.amount) or amount
+
+    async def take(self, amount: int) -> None:
+        """Raises `RateLimited` if it is not there, in other processes neither."""
         bucket = self.bucket
-        if isinstance(bucket, Bucket):
-            is_there = bucket.take(taken)
-        else:
-            is_there = await bucket.take(taken)
-        if not is_there:
-            raise self._refusal(taken)
-        return taken
+        if isinstance(bucket, Bucket) or not await bucket.take(amount):
+            raise self._refusal(amount)
 
     def _refusal(self, amount: int) -> RateLimited:
         wait = self.bucket.seconds_until(amount)
@@ -68,6 +67,19 @@ class ConcurrencyMeter:
 
     def leave(self) -> None:
         self.under_way -= 1
+
+
+def headers_of(what: bytes, meters: Sequence[RateMeter]) -> list[tuple[bytes, bytes]]:
+    """What clients are told of the limit with the least left; nothing without one."""
+    if not meters:
+        return []
+    standings = [(*meter.bucket.standing(), meter.limit.amount) for meter in meters]
+    remaining, until_full, amount = min(standings)
+    return [
+        (b"x-ratelimit-limit-" + what, b"%d" % amount),
+        (b"x-ratelimit-remaining-" + what, b"%d" % remaining),
+        (b"x-ratelimit-reset-" + what, seconds(until_full).encode()),
+    ]
 
 
 def seconds(amount: float) -> str:

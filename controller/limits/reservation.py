@@ -33,16 +33,24 @@ class BudgetHold:
 
     def units(self, prompt: int, completion: int, cached: int = 0) -> int:
         """What so many tokens come to."""
-        if self.meter.limit.is_in_money:
+        if self.meter.is_in_money:
             return self.prices.cost_nanos(prompt, completion, cached)
         return prompt + completion
 
     def affordable(self, prompt: int) -> int:
         """Completion tokens that the held amount pays for, beside the prompt."""
         rest = self.amount - self.units(prompt, 0)
-        if not self.meter.limit.is_in_money:
+        if not self.meter.is_in_money:
             return rest
         return self.prices.completions_for(rest)
+
+    def take_here(self, wanted: int) -> bool:
+        """Whether it was leased already."""
+        if not self.meter.take_here(wanted):
+            return False
+        self.period = self.meter.period
+        self.amount += wanted
+        return True
 
     async def take(self, least: int, wanted: int) -> None:
         taken = await self.meter.take(least, wanted)

@@ -149,13 +149,13 @@ class SharedBucket:
 
     async def take(self, amount: int) -> bool:
         """Whether there was enough, which then is taken."""
-        if self._take_here(amount):
+        if self.take_here(amount):
             return True
         if self._monotonic() < self._dry_until:
             return False
         await self._taking.fetch(amount)
-        return self._take_here(amount) or (
-            self._is_alone and self._own_part.take(amount)
+        return self.take_here(amount) or (
+            self._is_alone and self._own_part.take_here(amount)
         )
 
     def give(self, amount: int) -> None:
@@ -177,11 +177,12 @@ class SharedBucket:
         """How long until so much is there; infinite for more than it ever holds."""
         return self._whole.seconds_until(amount)
 
-    @property
-    def seconds_until_full(self) -> float:
-        return self._whole.seconds_until_full
+    def standing(self) -> tuple[int, float]:
+        """(what any process could take now, seconds until all of it is back)."""
+        return (self._own_part if self._is_alone else self._whole).standing()
 
-    def _take_here(self, amount: int) -> bool:
+    def take_here(self, amount: int) -> bool:
+        """Whether there was enough in this process's slice, which then is taken."""
         if self._slice > 0 and self._monotonic() - self._taken_at > SLICE_SECONDS:
             self._slice = 0
         if self._slice < amount:

@@ -34,7 +34,7 @@ class Bucket:
         """What is there now, or is missing."""
         return int(self._fill())
 
-    def take(self, amount: int) -> bool:
+    def take_here(self, amount: int) -> bool:
         """Whether there was enough, which then is taken."""
         if self._fill() < amount:
             return False
@@ -56,9 +56,12 @@ class Bucket:
             return math.inf
         return max(0.0, (amount - self._fill()) * MINUTE / self.per_minute)
 
-    @property
-    def seconds_until_full(self) -> float:
-        return self.seconds_until(self.per_minute) if self.per_minute else 0.0
+    def standing(self) -> tuple[int, float]:
+        """(what could be taken now, seconds until all of it is back)."""
+        level = self._fill()
+        missing = self.per_minute - level
+        until_full = missing * MINUTE / self.per_minute if missing > 0 else 0.0
+        return max(0, int(level)), until_full
 
     def _fill(self) -> float:
         now = self._monotonic()

@@ -14,14 +14,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.bench.engines import Rate, engine_rates
+from tests.bench.limited import LimitsCost, limits_cost
 from tests.bench.overload import Overload, measure_overload
-from tests.bench.report import engines_report, error_lines, report, write_measured
+from tests.bench.report import (
+    engines_report,
+    error_lines,
+    limits_report,
+    report,
+    write_measured,
+)
 from tests.bench.rounds import SHAPES, Bench, Finding
 from tests.bench.weight import on_core, usage_of
-from tests.mock_engine import running_mock_engine
+from tests.mock_engine import MockEngine, running_mock_engine
 from tests.product import Product, joined, running_product, set_up
 
-GATEWAY, ENGINES, OVERLOAD = "gateway", "engines", "overload"
+GATEWAY, ENGINES, OVERLOAD, LIMITS = "gateway", "engines", "overload", "limits"
 OF_GATEWAY = (*SHAPES, OVERLOAD)
 
 
@@ -35,6 +42,8 @@ def main() -> int:
     if ENGINES in arguments.only:
         text = _measure_engines(arguments, command)
         _show(text, ENGINES if is_full else None)
+    if LIMITS in arguments.only:
+        _show(_measure_limits(arguments, command), LIMITS if is_full else None)
     if parts := tuple(part for part in arguments.only if part in OF_GATEWAY):
         text, status = _measure_gateway(arguments, parts, command)
         _show(text, GATEWAY if is_full and parts == OF_GATEWAY else None)
@@ -53,23 +62,21 @@ def _measure_engines(arguments: argparse.Namespace, command: str) -> str:
     return engines_report(rates, command)
 
 
+def _measure_limits(arguments: argparse.Namespace, command: str) -> str:
+    costs: list[LimitsCost] = []
+    with _pinned(arguments) as (engine, product):
+        seconds, num_rounds = (1.0, 2) if arguments.quick else (4.0, 6)
+        for cost in limits_cost(engine, product, seconds, num_rounds):
+            costs.append(cost)
+            print(f"{cost.shape}: limits cost {cost.ratio - 1:.1%}", file=sys.stderr)
+    return limits_report(costs, command)
+
+
 def _measure_gateway(
     arguments: argparse.Namespace, parts: tuple[str, ...], command: str
 ) -> tuple[str, int]:
     """Return the report, and 1 if a request failed."""
-    # The product has one core for itself; all the rest shares another, ourselves too.
-    cores = sorted(os.sched_getaffinity(0))
-    product_core, load_core = cores[0], cores[-1]
-    if product_core == load_core:
-        print("Only one core: product and load share it.", file=sys.stderr)
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        on_core(load_core),
-        running_mock_engine(models=("bench",), keep_requests=100) as engine,
-        _pinned_product(Path(folder), arguments.server, product_core) as product,
-        joined(product, engine, like="vllm" if arguments.movable else "mock"),
-        _second_worker(product, is_there=arguments.movable),
-    ):
+    with _pinned(arguments) as (engine, product):
         bench = Bench(
             engine=engine,
             product=product,
@@ -103,6 +110,25 @@ def _show(text: str, block: str | None) -> None:
     print(text)
     if block is not None:
         write_measured(text, block)
+
+
+@contextmanager
+def _pinned(arguments: argparse.Namespace) -> Iterator[tuple[MockEngine, Product]]:
+    """The product on a core of its own and an engine that has joined it on another,
+    which all the rest shares, ourselves too."""
+    cores = sorted(os.sched_getaffinity(0))
+    product_core, load_core = cores[0], cores[-1]
+    if product_core == load_core:
+        print("Only one core: product and load share it.", file=sys.stderr)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        on_core(load_core),
+        running_mock_engine(models=("bench",), keep_requests=100) as engine,
+        _pinned_product(Path(folder), arguments.server, product_core) as product,
+        joined(product, engine, like="vllm" if arguments.movable else "mock"),
+        _second_worker(product, is_there=arguments.movable),
+    ):
+        yield engine, product
 
 
 @contextmanager
@@ -140,15 +166,16 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=_parts,
-        default=(*OF_GATEWAY, ENGINES),
+        default=(*OF_GATEWAY, LIMITS, ENGINES),
         metavar="PART,...",
-        help=f"{GATEWAY} (all of {', '.join(OF_GATEWAY)}), one of these, or {ENGINES}",
+        help=f"{GATEWAY} (all of {', '.join(OF_GATEWAY)}), one of these, {LIMITS},"
+        f" or {ENGINES}",
     )
     return parser.parse_args()
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    parts = (*OF_GATEWAY, ENGINES)
+    parts = (*OF_GATEWAY, LIMITS, ENGINES)
     wished = text.replace(GATEWAY, ",".join(OF_GATEWAY)).split(",")
     if unknown := set(wished) - set(parts):
         raise argparse.ArgumentTypeError(

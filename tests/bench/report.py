@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench.engines import AIM_RATIO, DTYPES, LEVELS, Rate, ratio
+from tests.bench.limited import CONNECTIONS, LimitsCost
 from tests.bench.overload import CAPACITY, DEMANDS, Overload
 from tests.bench.rounds import Finding
 from tests.product import ROOT
@@ -21,6 +22,7 @@ AIM_BEHIND_MS = 100.0
 AIM_GOODPUT = 0.9
 AIM_UNFAIRNESS = 0.1
 AIM_RECOVERY_SECONDS = 1.0
+AIM_LIMITS_RATIO = 1.15
 
 
 def report(
@@ -84,6 +86,33 @@ def engines_report(rates: Sequence[Rate], command: str) -> str:
     head = f"{machine_line()}  \nCommand: `{command}`"
     load = f"Load of the machine at the end: {os.getloadavg()[0]:.1f}."
     return f"{head}\n\n{table(columns, rows)}\n\n{load}\n"
+
+
+def limits_report(costs: Sequence[LimitsCost], command: str) -> str:
+    """Return the section of what limits cost: a row for each shape."""
+    columns = (
+        "shape",
+        "bare key, CPU us/request",
+        "limited key, CPU us/request",
+        "limited / bare",
+        f"aim: {AIM_LIMITS_RATIO}",
+    )
+    rows = [
+        (
+            f"{cost.shape}, {CONNECTIONS} connections",
+            f"{cost.bare_us:.0f}",
+            f"{cost.limited_us:.0f}",
+            f"{cost.ratio:.3f}",
+            _yes(cost.ratio <= AIM_LIMITS_RATIO),
+        )
+        for cost in costs
+    ]
+    errors = [
+        f"{count} x {kind}" for cost in costs for kind, count in cost.errors.items()
+    ]
+    said = f"Failed: {', '.join(errors)}." if errors else "No request failed."
+    head = f"{machine_line()}  \nCommand: `{command}`"
+    return f"{head}\n\n{table(columns, rows)}\n\n{said}\n"
 
 
 def _rates_row(rates: Sequence[Rate]) -> tuple[str, ...]:

@@ -26,8 +26,8 @@ class Clock:
         self.moment = now().replace(hour=12)
         self.seconds = 1000.0
 
-    def wall(self):
-        return self.moment
+    def wall(self) -> float:
+        return self.moment.timestamp()
 
     def monotonic(self) -> float:
         return self.seconds

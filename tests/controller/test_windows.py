@@ -22,13 +22,13 @@ def clock():
 def test_a_minutes_allowance_may_be_used_at_once_and_no_more(clock):
     bucket = Bucket(60, clock)
 
-    assert all(bucket.take(1) for _ in range(60))
-    assert not bucket.take(1)
+    assert all(bucket.take_here(1) for _ in range(60))
+    assert not bucket.take_here(1)
 
 
 def test_an_allowance_comes_back_with_time_and_never_grows_beyond_a_minutes(clock):
     bucket = Bucket(60, clock)
-    bucket.take(60)
+    bucket.take_here(60)
 
     clock.now += 1
     assert bucket.remaining == 1
@@ -39,16 +39,16 @@ def test_an_allowance_comes_back_with_time_and_never_grows_beyond_a_minutes(cloc
 def test_nobody_gets_two_allowances_around_the_turn_of_a_minute(clock):
     bucket = Bucket(60, clock)
     clock.now = 59.9
-    bucket.take(60)
+    bucket.take_here(60)
 
     clock.now = 60.1
 
-    assert not bucket.take(1)
+    assert not bucket.take_here(1)
 
 
 def test_what_was_used_beyond_what_was_foreseen_must_come_back_first(clock):
     bucket = Bucket(60, clock)
-    bucket.take(60)
+    bucket.take_here(60)
     bucket.give(-30)
 
     assert bucket.remaining == 0
@@ -62,12 +62,12 @@ def test_more_than_a_minutes_allowance_never_comes(clock):
 
 def test_a_smaller_allowance_counts_what_is_used_already(clock):
     bucket = Bucket(60, clock)
-    bucket.take(50)
+    bucket.take_here(50)
 
     bucket.resize(40)
 
     assert bucket.remaining == 0
-    assert bucket.seconds_until_full == pytest.approx(75)
+    assert bucket.standing() == (0, pytest.approx(75))
 
 
 @pytest.mark.parametrize(
