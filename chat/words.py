@@ -73,7 +73,12 @@ def page_words() -> dict[str, str]:
             "This model does not exist, or you may not use it. Pick another one."
         ),
         "error.rate_limit_exceeded": _(
-            "Too many requests at once. Wait for one to end, then try again."
+            "Too many requests at once, or within a minute. The line below says when"
+            " to try again."
+        ),
+        "error.insufficient_quota": _(
+            "The budget for your requests is used up. The line below says when it"
+            " begins anew."
         ),
         "error.upstream_error": _("The model's engine failed. Try again."),
         "error.upstream_timeout": _("The model's engine did not answer in time."),
