@@ -13,7 +13,7 @@ from chat.generations import Waiting, generations
 from chat.models import Message
 from controller.gateway import gateway
 from controller.identity.caller import chat_caller
-from controller.models import Worker
+from controller.models import Limit, Worker
 from controller.relay.request import InferenceRequest
 from tests.chat.pages import Page
 from workers.protocol import Task
@@ -278,3 +278,17 @@ async def test_an_answer_whose_turn_does_not_come_says_so(user, full_worker, set
 
     assert answer["state"] == "failed"
     assert answer["error_code"] == "queue_timeout"
+
+
+async def test_an_answer_that_no_budget_pays_for_says_so(site, user, engine):
+    await in_database(Limit.put)("tokens_per_day", 1, user_id=user.pk)
+    await gateway()._look_for_changes()
+
+    async with Page(user) as page:
+        await page.ask("hello")
+        ended = await page.hear("settled")
+
+    assert ended["message"]["error_code"] == "insufficient_quota"
+    words = f"tokens per day of user '{user}' is used up"
+    assert words in ended["message"]["error"]
+    assert engine.requests("/v1/chat/completions") == []

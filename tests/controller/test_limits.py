@@ -330,6 +330,32 @@ async def test_a_client_that_leaves_pays_for_what_it_got(running):
     assert 0 < await spent(running) == await billed(running) < 50
 
 
+async def test_a_second_settling_counts_nothing(running):
+    caller = await api_caller()
+    await limited(running, Kind.TOKENS_PER_DAY, 100_000, key_id=caller.key_id)
+    exchange = await running.open(caller, make_request())
+    async with aclosing(exchange):
+        async for _block in exchange.events():
+            pass
+
+    exchange.reservation.settle(exchange.record())
+
+    assert await spent(running) == await billed(running)
+
+
+async def test_a_stream_that_moves_is_billed_once(running):
+    with running_mock_engine(key=KEY, models=(MODEL,), tokens=50) as other:
+        await new_worker(MODEL, address=other.url, engine_key=KEY)
+        await running.reload()
+        caller = await api_caller()
+        await limited(running, Kind.TOKENS_PER_DAY, 100_000, key_id=caller.key_id)
+
+        await answer(running, caller, "[[cut_after=5 interval_ms=1]]", max_tokens=50)
+
+        assert await spent(running) == await billed(running) > 0
+        assert await LedgerEntry.objects.acount() == 1
+
+
 async def test_a_refused_request_holds_nothing(running):
     caller = await api_caller()
     await limited(running, Kind.REQUESTS_PER_MINUTE, 5, key_id=caller.key_id)

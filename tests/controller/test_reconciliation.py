@@ -71,7 +71,8 @@ def test_what_a_dead_process_used_after_its_last_report_stays_spent():
 
 def test_a_living_process_keeps_its_lease():
     limit = Limit.put("tokens_per_day", 10_000)
-    spending = make_spending(limit, 1000, alive=600, dead=400)
+    # The dead one had used 300 of its lease since it last said what it holds.
+    spending = make_spending(limit, 1000, alive=600, dead=700)
 
     assert reconcile_leases() == 400
     assert spent_of(spending) == 600
