@@ -356,6 +356,7 @@ CHAT_MAX_GENERATIONS = env.integer("CHAT_MAX_GENERATIONS", default=8, minimum=1)
 # -- Ledger ---------------------------------------------------------------------------
 LEDGER_FLUSH_INTERVAL = env.seconds("LEDGER_FLUSH_INTERVAL", default=1)
 LEDGER_MAX_QUEUED = env.integer("LEDGER_MAX_QUEUED", default=100_000, minimum=1)
+MODERATION_RETENTION_DAYS = env.integer("MODERATION_RETENTION_DAYS", 90, minimum=1)
 LEDGER_RETENTION_DAYS = env.integer("LEDGER_RETENTION_DAYS", default=400, minimum=1)
 
 # -- Task worker ----------------------------------------------------------------------
@@ -391,6 +392,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300,
     },
     "prune ledger": {"task": "controller.tasks.prune_ledger", "schedule": 3600},
+    "prune flags": {"task": "controller.tasks.prune_flags", "schedule": 3600},
 }
 
 # -- Logs -----------------------------------------------------------------------------

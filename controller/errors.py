@@ -49,6 +49,18 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class ContentBlocked(InvalidRequest):
+    """A rule blocks what was asked. Its category is told, and never what it found."""
+
+    code = "content_policy_violation"
+
+    def __init__(self, category: str) -> None:
+        super().__init__(
+            "Your request was not sent to the model: it goes against a rule of this"
+            f" site about {category}. Change it and send it again."
+        )
+
+
 class BodyTooLarge(InvalidRequest):
     status = 413
     code = "request_too_large"

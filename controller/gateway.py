@@ -43,6 +43,9 @@ from controller.limits.reservation import Reservation
 from controller.limits.shared_rates import RedisRates, own_part
 from controller.models import Revision
 from controller.models.revision import Counts
+from controller.moderation.flags import write_flags
+from controller.moderation.moderator import Moderator
+from controller.moderation.rules import RuleBook, read_rules
 from controller.relay.client import UpstreamClient
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
@@ -80,6 +83,7 @@ class Gateway:
         self.origins = OriginRules()
         self._rates = RedisRates(settings.REDIS_URL) if settings.REDIS_URL else None
         self.limits = Limiter(DatabaseLeases(self._leases.run), self._rates)
+        self.moderator = Moderator()
         self.exchanges: set[Exchange] = set()
         self.resumable = ResumableStreams()
         self.is_ready = False
@@ -122,6 +126,8 @@ class Gateway:
         self.exchanges.add(exchange)
         self._idle.clear()
         try:
+            if self.moderator.book:
+                await self.moderator.moderate(exchange)
             await exchange.start()
         except BaseException:
             await exchange.aclose()
@@ -188,6 +194,7 @@ class Gateway:
             asyncio.create_task(self._tick_forever()),
             self._every(settings.REVISION_INTERVAL, self._look_for_changes),
             self._every(settings.LEDGER_FLUSH_INTERVAL, self.flush),
+            self._every(settings.LEDGER_FLUSH_INTERVAL, self._write_flags),
             self._every(HEARTBEAT_WRITE_INTERVAL, self._write_heartbeats),
             self._every(BREAKER_WRITE_INTERVAL, self._write_breakers),
             self._every(settings.PROBE_INTERVAL, self._prober.probe_suspects),
@@ -213,6 +220,7 @@ class Gateway:
             loop_task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self._guarded(self.flush)
+        await self._guarded(self._write_flags)
         await self._guarded(self._write_key_use)
         if self._breaker_rows.has_rows:
             await self._guarded(self._forget_breakers)
@@ -250,6 +258,16 @@ class Gateway:
             raise
         await self._writes.run(metrics.observe, batch)
 
+    async def _write_flags(self) -> None:
+        batch = self.moderator.flags.take()
+        if not batch:
+            return
+        try:
+            await self._writes.run(write_flags, batch)
+        except BaseException:
+            self.moderator.flags.give_back(batch)
+            raise
+
     async def _write_heartbeats(self) -> None:
         self.client.sweep()
         heard = self.fleet.take_heartbeats()
@@ -281,6 +299,9 @@ class Gateway:
             await self._end_revoked()
         if counts.origins != known.origins:
             self.origins = await self._reads.run(load_origin_rules)
+        if counts.moderation != known.moderation:
+            rules = await self._reads.run(read_rules)
+            self.moderator.book = await asyncio.to_thread(RuleBook, rules)
         if counts.fleet != known.fleet:
             await self.reload()
         self._revision = counts

@@ -34,3 +34,11 @@ def prune_ledger() -> None:
     before = now() - timedelta(days=settings.LEDGER_RETENTION_DAYS)
     if num_pruned := retention.prune_ledger(before):
         logger.info("pruned %d ledger entries from before %s", num_pruned, before)
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def prune_flags() -> None:
+    """Delete what is older than MODERATION_RETENTION_DAYS."""
+    before = now() - timedelta(days=settings.MODERATION_RETENTION_DAYS)
+    if num_pruned := retention.prune_flags(before):
+        logger.info("pruned %d moderation flags from before %s", num_pruned, before)

@@ -18,7 +18,9 @@ from controller.models import (
     LedgerEntry,
     Membership,
     ModelAlias,
+    ModerationRule,
     Placement,
+    Revision,
     ServedModel,
     Team,
     User,
@@ -139,3 +141,21 @@ def make_ledger_entry(**fields: Any) -> LedgerEntry:
         "overhead_seconds": 0.001,
     }
     return LedgerEntry.objects.create(**values | fields)
+
+
+def make_moderation_rule(**fields: Any) -> ModerationRule:
+    """A rule that blocks `forbidden` unless told otherwise, announced as the console
+    does."""
+    number = next(_numbers)
+    values: dict[str, Any] = {
+        "name": f"rule {number}",
+        "category": "secrets",
+        "action": ModerationRule.Action.BLOCK,
+    }
+    if "pattern" not in fields:
+        values["terms"] = "forbidden"
+    rule = ModerationRule(**values | fields)
+    rule.full_clean()
+    rule.save()
+    Revision.bump("moderation")
+    return rule

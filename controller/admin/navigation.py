@@ -38,6 +38,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Invitations"), "mail", "invitation"),
             (_("Allowed origins"), "language", "allowedorigin"),
         ),
+        _group(
+            request,
+            _("Moderation"),
+            (_("Rules"), "gavel", "moderationrule"),
+            (_("Flags"), "flag", "moderationflag"),
+        ),
         _group(request, _("Usage"), (_("Ledger"), "receipt_long", "ledgerentry")),
     ]
 

@@ -1,4 +1,5 @@
-"""What the controller persists: identity, the fleet, the ledger, and the revision."""
+"""What the controller persists: identity, the fleet, the ledger, moderation and the
+revision."""
 
 from controller.models.fleet import (
     Adapter,
@@ -12,6 +13,7 @@ from controller.models.fleet import (
 from controller.models.identity import ApiKey, Invitation, Membership, Team, User
 from controller.models.ledger import LedgerEntry
 from controller.models.limits import Lease, Limit, Spending
+from controller.models.moderation import ModerationFlag, ModerationRule
 from controller.models.origins import AllowedOrigin
 from controller.models.revision import ProcessHeard, Revision
 
@@ -26,6 +28,8 @@ __all__ = [
     "Limit",
     "Membership",
     "ModelAlias",
+    "ModerationFlag",
+    "ModerationRule",
     "Placement",
     "ProcessHeard",
     "Revision",

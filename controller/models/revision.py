@@ -14,6 +14,7 @@ class Counts(NamedTuple):
     fleet: int = 0
     keys: int = 0
     origins: int = 0
+    moderation: int = 0
 
 
 class Revision(models.Model):
@@ -29,6 +30,7 @@ class Revision(models.Model):
     fleet = models.PositiveBigIntegerField(default=0)
     keys = models.PositiveBigIntegerField(default=0)
     origins = models.PositiveBigIntegerField(default=0, db_default=0)
+    moderation = models.PositiveBigIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
@@ -36,7 +38,8 @@ class Revision(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"fleet {self.fleet}, keys {self.keys}, origins {self.origins}"
+        counts = (getattr(self, topic) for topic in Counts._fields)
+        return str(Counts(*counts))
 
     @classmethod
     def bump(cls, *topics: str) -> None:

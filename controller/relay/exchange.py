@@ -8,8 +8,8 @@ ends the engine's work if it still runs, and records the request once.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -61,6 +61,14 @@ TRY_ELSEWHERE = frozenset({502, 503})
 MAX_BROKEN = 3
 
 T = TypeVar("T")
+Revise = Callable[[bytes], tuple[bytes, str]]
+
+
+class Screen(Protocol):
+    """Lets out of a stream what may be seen of it."""
+
+    async def read(self, next_block: Callable[[], Awaitable[bytes]]) -> bytes:
+        """The next whole events, out of those that `next_block` gives; empty: over."""
 
 
 class WorkerFailed(Exception):
@@ -105,6 +113,11 @@ class Exchange:
         """Where in line it stood at first; None if it did not have to wait."""
         self.explanation = Explanation()
         self.reservation: Reservation = UNLIMITED
+        self.screen: Screen | None = None
+        """What a stream passes on its way out, if it must; set before the start."""
+        self.revise: Revise | None = None
+        """The same for an answer that does not stream: (what is let out of it, why it
+        ended if for another reason)."""
         self._watch = Stopwatch(request.arrived_at)
         self._reader: StreamReader = AnswerReader(request.show_usage)
         self._mover = Mover(request, model, fleet, self._fetch)
@@ -132,6 +145,11 @@ class Exchange:
     def usage(self) -> Usage:
         """Tokens as the engine counted them; zeros until it has said."""
         return self._reader.usage or Usage()
+
+    @property
+    def shows_usage(self) -> bool:
+        """The client of a stream asked to see the usage event."""
+        return self.request.show_usage
 
     @property
     def finish_reason(self) -> str:
@@ -402,6 +420,9 @@ class Exchange:
         body = await self._read_whole(connection, settings.MAX_ANSWER_BYTES)
         self._reader = reader = AnswerReader(self.request.show_usage)
         reader.read_whole(body, worker.engine)
+        if self.revise is not None:
+            body, ending = self.revise(body)
+            reader.finish_reason = ending or reader.finish_reason
         self._block = body
         self._is_over = True
         self._let_go()  # the engine is free, however slowly our client reads
@@ -433,12 +454,15 @@ class Exchange:
         """The whole answer of a request that does not stream."""
         return self._block
 
-    async def read(self) -> bytes:
+    def read(self) -> Coroutine[Any, Any, bytes]:
         """The next whole events of a stream, as many as have come; empty at the end.
 
         A failure comes as one error event, then the end; but where another worker can
         go on, as a comment, and then what that one says.
         """
+        return self._read() if self.screen is None else self.screen.read(self._read)
+
+    async def _read(self) -> bytes:
         if self._block:
             block, self._block = self._block, b""
             return block
@@ -498,6 +522,14 @@ class Exchange:
         """The blocks of `read`, as an iterator."""
         while block := await self.read():
             yield block
+
+    def cut(self, finish_reason: str) -> Usage:
+        """End a stream here, for this reason, and the engine's work with it; the tokens
+        so far."""
+        self._is_over, self._block = True, b""
+        self._reader.finish_reason = finish_reason
+        self._let_go()
+        return self._counted()[0]
 
     def interrupt(self, error: SwitchyardError) -> None:
         """End soon: a stream with this as its last event, what has not begun by
@@ -636,19 +668,8 @@ class Exchange:
 
     def record(self) -> FinishedRequest:
         """The ledger's row of this exchange, as it stands now."""
-        caller, request, usage = self.caller, self.request, self._reader.usage
-        is_counted = request.task is not Task.TOKENIZE  # no model reads its tokens
-        is_estimated = usage is None and is_counted and bool(self._watch.first_out_at)
-        if is_estimated:
-            usage = self._mover.usage
-            is_estimated = usage is None
-        if is_estimated:
-            # Cut before the engine gave its count: about a token an event.
-            usage = Usage(
-                prompt_tokens=self._prompt_bytes // BYTES_PER_TOKEN,
-                completion_tokens=self._reader.num_events,
-            )
-        usage = usage or Usage()
+        caller, request = self.caller, self.request
+        usage, is_estimated = self._counted()
         return FinishedRequest(
             request_id=request.request_id,
             client_request_id=request.client_request_id,
@@ -666,7 +687,7 @@ class Exchange:
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens or 0,
-            tokens_estimated=is_estimated or self._mover.is_estimate,
+            tokens_estimated=is_estimated,
             num_retries=self.num_retries,
             num_moves=self.num_moves,
             ttft_seconds=self.ttft_seconds,
@@ -675,6 +696,22 @@ class Exchange:
             overhead_seconds=self.overhead_seconds,
             explanation=self.explanation,
         )
+
+    def _counted(self) -> tuple[Usage, bool]:
+        """The tokens, and whether that is an estimate."""
+        usage = self._reader.usage
+        is_counted = self.request.task is not Task.TOKENIZE  # no model reads its tokens
+        is_estimated = usage is None and is_counted and bool(self._watch.first_out_at)
+        if is_estimated:
+            usage = self._mover.usage
+            is_estimated = usage is None
+        if is_estimated:
+            # Cut before the engine gave its count: about a token an event.
+            usage = Usage(
+                prompt_tokens=self._prompt_bytes // BYTES_PER_TOKEN,
+                completion_tokens=self._reader.num_events,
+            )
+        return usage or Usage(), is_estimated or self._mover.is_estimate
 
     def settle_turn(self, finished: FinishedRequest) -> None:
         """Charge the caller, if it had to wait for its turn, what it truly took."""

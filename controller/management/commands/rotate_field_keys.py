@@ -6,12 +6,12 @@ from cryptography.fernet import InvalidToken
 from django.core.management.base import BaseCommand, CommandError
 
 from controller.identity import encryption
-from controller.models import Worker
+from controller.models import ModerationFlag, Worker
 
 
 class Command(BaseCommand):
     help = (
-        "Encrypt every engine key anew with the first of FIELD_KEYS;"
+        "Encrypt engine keys and excerpts of flags anew with the first of FIELD_KEYS;"
         " afterwards the other keys may be dropped."
     )
 
@@ -31,8 +31,31 @@ class Command(BaseCommand):
                 pk=worker.pk, encrypted_engine_key=old
             ).update(encrypted_engine_key=new)
         self.stdout.write(f"Encrypted anew: {num_rotated} engine key(s).")
+        num_excerpts, num_unreadable = rotate_excerpts()
+        self.stdout.write(f"Encrypted anew: {num_excerpts} excerpt(s) of flags.")
+        if num_unreadable:
+            self.stdout.write(
+                f"None of FIELD_KEYS reads {num_unreadable} excerpt(s), which stay as"
+                " they are."
+            )
         if unreadable:
             raise CommandError(
                 f"None of FIELD_KEYS reads the engine key of {', '.join(unreadable)}."
                 " Bring back the key it was written with, or let the worker join again."
             )
+
+
+def rotate_excerpts() -> tuple[int, int]:
+    """(how many excerpts of moderation flags are encrypted anew, how many cannot be
+    read). One query for each."""
+    num_rotated = num_unreadable = 0
+    flags = ModerationFlag.objects.exclude(encrypted_excerpt="")
+    for flag in flags.only("encrypted_excerpt").iterator():
+        try:
+            flag.encrypted_excerpt = encryption.rotate(flag.encrypted_excerpt)
+        except InvalidToken:
+            num_unreadable += 1
+            continue
+        flag.save(update_fields=["encrypted_excerpt"])
+        num_rotated += 1
+    return num_rotated, num_unreadable

@@ -1,0 +1,258 @@
+"""Many rules matched as one set: all literal terms by one automaton, all patterns by
+one RE2 set. Both take time linear in the text, whatever the rules are.
+
+A set that is compiled never changes. Positions here are canonical (`reading.py`).
+"""
+
+import logging
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import re2
+from ahocorasick_rs import AhoCorasick, Implementation
+
+from controller.moderation.reading import canonical
+from controller.moderation.widths import longest_match
+
+logger = logging.getLogger(__name__)
+
+MAX_TERM_CHARS = 200
+MAX_PATTERN_CHARS = 1000
+# So much of a stream is held back, at most, to be sure that no pattern begins there.
+MAX_STREAMED_MATCH = 256
+# Of one compiled pattern, and of a whole set; RE2's own is 8 MiB.
+PATTERN_BYTES = 4 * 2**20
+SET_BYTES = 64 * 2**20
+# By this text, which is in no other, a set is seen to match what is in it.
+SENTINEL = "\x00sentinel\x00"
+BEGINNING_CHARS = 3
+
+BLOCK, REDACT, FLAG = "block", "redact", "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is known of a rule where it is matched."""
+
+    id: int
+    name: str
+    category: str
+    action: str
+    priority: int
+    terms: tuple[str, ...] = ()
+    pattern: str = ""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Of several rules, whose name is told: the smallest priority, the oldest."""
+        return self.priority, self.id
+
+
+class Found(NamedTuple):
+    start: int
+    end: int
+    rule: Rule
+
+
+class CannotMatch(ValueError):
+    """A term or pattern that no rule can have, in words for whoever wrote it."""
+
+
+def check_term(term: str) -> None:
+    """Raise `CannotMatch` for a term that is empty or too long."""
+    if not canonical(term):
+        raise CannotMatch(f"{term!r}: nothing of it can be seen.")
+    if len(term) > MAX_TERM_CHARS:
+        raise CannotMatch(
+            f"“{term[:40]}…” has {len(term)} characters, and a term has"
+            f" {MAX_TERM_CHARS} at most. Use a shorter part of it."
+        )
+
+
+def check_pattern(pattern: str, is_streamed: bool) -> None:
+    """Raise `CannotMatch` for what RE2 does not take, what matches nothing at all, and,
+    if it is to be found in streams, what can match too much."""
+    if len(pattern) > MAX_PATTERN_CHARS:
+        raise CannotMatch(
+            f"The pattern has {len(pattern)} characters, and may have"
+            f" {MAX_PATTERN_CHARS}. Make several rules of it."
+        )
+    regex = compile_pattern(pattern)
+    if regex.search("") or longest_match(pattern) == 0:
+        raise CannotMatch(
+            f"{pattern}: it matches the empty text, which is in every text. Demand one"
+            " character at least, by + in place of * for instance."
+        )
+    for char in pattern:
+        if not char.isascii() and canonical(char) != char.lower():
+            raise CannotMatch(
+                f"{pattern}: {char!r} never stands in a text as rules read it. Write"
+                f" {canonical(char)!r}."
+            )
+    longest = longest_match(pattern)
+    if is_streamed and longest > MAX_STREAMED_MATCH:
+        length = "any length" if longest == float("inf") else f"{longest:.0f}"
+        raise CannotMatch(
+            f"{pattern}: it can match text of {length} characters, and an answer that"
+            f" streams is held back for {MAX_STREAMED_MATCH} at most. Limit its"
+            " repetitions, such as {1,40} in place of +, or use it for input alone."
+        )
+
+
+def compile_pattern(pattern: str) -> "re2._Regexp":
+    """The pattern, in any case. Raises `CannotMatch` with RE2's reason."""
+    try:
+        return re2.compile(pattern, _options(PATTERN_BYTES))
+    except re2.error as exc:
+        reason = exc.args[0]
+        words = reason.decode() if isinstance(reason, bytes) else str(reason)
+        raise CannotMatch(
+            f"{pattern}: {words}. Patterns are RE2's, which knows no lookaround and no"
+            " backreferences."
+        ) from exc
+
+
+def _options(max_bytes: int) -> re2.Options:
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    options.max_mem = max_bytes
+    return options
+
+
+class RuleSet:
+    """Rules that hold for the same requests, compiled."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(sorted(rules, key=lambda rule: rule.order))
+        self.acts = any(rule.action != FLAG for rule in self.rules)
+        self._terms = _Terms(self.rules)
+        self._patterns = _Patterns([rule for rule in self.rules if rule.pattern])
+
+    def find(
+        self, text: str, since: int = 0, resumes: dict[int, int] | None = None
+    ) -> Iterator[Found]:
+        """Every match in a canonical text that starts at or behind `since`, in no
+        order. Matches of one pattern do not overlap: `resumes` says, by a rule's id,
+        where its last one ended."""
+        yield from self._terms.find(text, since)
+        yield from self._patterns.find(text, since, resumes or {})
+
+    def settled(self, text: str) -> int:
+        """What starts before this is a match already, or none whatever follows."""
+        return min(self._terms.settled(text), self._patterns.settled(text))
+
+
+class _Terms:
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules_of: dict[str, tuple[Rule, ...]] = {}
+        for rule in rules:
+            for term in dict.fromkeys(map(canonical, rule.terms)):
+                self._rules_of[term] = (*self._rules_of.get(term, ()), rule)
+        self._owners = list(self._rules_of.values())
+        self._automaton = AhoCorasick(
+            self._rules_of, implementation=Implementation.ContiguousNFA
+        )
+        # Decomposed: to an "e" at the end of a text an accent may yet come.
+        self._sorted = sorted(map(_decomposed, self._rules_of))
+        self._longest = max(map(len, self._sorted), default=0)
+        self._beginnings = frozenset(
+            term[:length]
+            for term in self._sorted
+            for length in range(1, BEGINNING_CHARS + 1)
+        )
+
+    def find(self, text: str, since: int) -> Iterator[Found]:
+        if not self._owners:
+            return
+        matches = self._automaton.find_matches_as_indexes(text, overlapping=True)
+        for index, start, end in matches:
+            if start >= since:
+                for rule in self._owners[index]:
+                    yield Found(start, end, rule)
+
+    def settled(self, text: str) -> int:
+        """Where the longest end of the text begins that a term begins with."""
+        if not self._owners:
+            return len(text)
+        tail = text[-self._longest :]
+        decomposed = _decomposed(tail)
+        for start in range(len(decomposed)):
+            is_near = decomposed[start : start + BEGINNING_CHARS] in self._beginnings
+            if is_near and self._is_beginning(decomposed[start:]):
+                return len(text) - len(tail) + _composed_offset(tail, start)
+        return len(text)
+
+    def _is_beginning(self, end: str) -> bool:
+        at = bisect_left(self._sorted, end)
+        if at < len(self._sorted) and self._sorted[at] == end:
+            at += 1  # the whole of a term: may it go on as another?
+        return at < len(self._sorted) and self._sorted[at].startswith(end)
+
+
+class _Patterns:
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._regexes = [compile_pattern(rule.pattern) for rule in rules]
+        self._longest = max((longest_match(rule.pattern) for rule in rules), default=0)
+        self._set = re2.Set.SearchSet(_options(SET_BYTES))
+        for rule in rules:
+            self._set.Add(rule.pattern)
+        self._sentinel = self._set.Add(re2.escape(SENTINEL))
+        self._works = self._compile()
+        if not self._works:
+            logger.warning(
+                "%d moderation patterns are too large to be matched as one, and are"
+                " matched one by one, which takes longer: make them smaller",
+                len(rules),
+            )
+
+    def _compile(self) -> bool:
+        """Whether the set has room to work: one that has none says "no match"."""
+        try:
+            self._set.Compile()
+        except re2.error:
+            return False
+        return self._sentinel in (self._set.Match(SENTINEL) or ())
+
+    def find(self, text: str, since: int, resumes: dict[int, int]) -> Iterator[Found]:
+        for number in self._matching(text):
+            rule = self._rules[number]
+            begin = max(since, resumes.get(rule.id, 0))
+            for match in self._regexes[number].finditer(text, begin):
+                if match.end() > match.start():
+                    yield Found(match.start(), match.end(), rule)
+
+    def _matching(self, text: str) -> Iterable[int]:
+        if not self._rules:
+            return ()
+        if not self._works:
+            return range(len(self._rules))
+        found = self._set.Match(text) or ()
+        return [number for number in found if number != self._sentinel]
+
+    def settled(self, text: str) -> int:
+        """So far from the end that a match, and the one character behind it that word
+        boundaries look at, are there."""
+        if not self._rules:
+            return len(text)
+        return max(0, len(text) - int(min(self._longest, len(text))))
+
+
+def _decomposed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFD", text)
+
+
+def _composed_offset(text: str, offset: int) -> int:
+    """Which character of the text has this offset once the text is decomposed."""
+    if text.isascii():
+        return offset
+    decomposed_length = 0
+    for at, char in enumerate(text):
+        decomposed_length += len(unicodedata.normalize("NFD", char))
+        if decomposed_length > offset:
+            return at
+    return len(text)

@@ -1,0 +1,119 @@
+"""All rules of a web process, compiled: which of them hold for a request."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from controller.models import ModerationRule
+from controller.moderation.matching import (
+    CannotMatch,
+    Rule,
+    RuleSet,
+    check_term,
+    compile_pattern,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_REMEMBERED = 10_000  # combinations of face, model and team
+
+INPUT, OUTPUT, BOTH = "input", "output", "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """For whom and what rules hold; empty is everyone and everything."""
+
+    faces: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    teams: frozenset[int] = frozenset()
+
+    def covers(self, face: str, model: str, team_id: int | None) -> bool:
+        return (
+            (not self.faces or face in self.faces)
+            and (not self.models or model in self.models)
+            and (not self.teams or team_id in self.teams)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedRule:
+    """A rule as its row has it."""
+
+    rule: Rule
+    direction: str
+    scope: Scope
+
+
+class RuleBook:
+    """Rules by direction and scope. Those of one scope are matched as one set.
+
+    Made anew with each change, and not changed then.
+    """
+
+    def __init__(self, rules: Iterable[ScopedRule] = ()) -> None:
+        by_scope: dict[tuple[str, Scope], list[Rule]] = defaultdict(list)
+        for each in rules:
+            for direction in (INPUT, OUTPUT):
+                if each.direction in {direction, BOTH}:
+                    by_scope[direction, each.scope].append(each.rule)
+        self._sets = {key: RuleSet(scoped) for key, scoped in by_scope.items()}
+        self._found: dict[tuple[str, str, str, int | None], tuple[RuleSet, ...]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._sets)
+
+    def sets_for(
+        self, direction: str, face: str, model: str, team_id: int | None
+    ) -> tuple[RuleSet, ...]:
+        """The sets of all rules that hold; empty for none."""
+        if not self._sets:
+            return ()
+        asked = (direction, face, model, team_id)
+        found = self._found.get(asked)
+        if found is None:
+            found = tuple(
+                rules
+                for (way, scope), rules in self._sets.items()
+                if way == direction and scope.covers(face, model, team_id)
+            )
+            if len(self._found) >= MAX_REMEMBERED:
+                self._found.clear()
+            self._found[asked] = found
+        return found
+
+
+def read_rules() -> list[ScopedRule]:
+    """The enabled rules. One query.
+
+    One that cannot be compiled, which no form has let through, is logged and left out.
+    """
+    scoped = []
+    for row in ModerationRule.objects.filter(enabled=True):
+        try:
+            scoped.append(_scoped_rule(row))
+        except CannotMatch as exc:
+            logger.error("the moderation rule %s is left out: %s", row.name, exc)
+    return scoped
+
+
+def _scoped_rule(row: ModerationRule) -> ScopedRule:
+    terms = tuple(row.term_lines)
+    for term in terms:
+        check_term(term)
+    if row.pattern:
+        compile_pattern(row.pattern)
+    rule = Rule(
+        id=row.pk,
+        name=row.name,
+        category=row.category,
+        action=row.action,
+        priority=row.priority,
+        terms=terms,
+        pattern=row.pattern,
+    )
+    scope = Scope(
+        frozenset(row.faces), frozenset(row.served_models), frozenset(row.teams)
+    )
+    return ScopedRule(rule, row.direction, scope)
