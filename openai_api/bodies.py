@@ -168,6 +168,7 @@ class CompletionBody(GenerationBody, kw_only=True):
 
 
 Body = TypeVar("Body", bound=RequestBody)
+T = TypeVar("T")
 
 # They steer OpenAI's own storage, billing or routing; clients send them by habit.
 IGNORED = frozenset(
@@ -214,7 +215,7 @@ def decode(
     Raises `InvalidRequest` naming the field, `PermissionRefused` for an engine control
     without its scope.
     """
-    given = _read_json(raw)
+    given = read_json(raw)
     names = known_names(kind)
     body: dict[str, Any] = {}
     for name, value in given.items():
@@ -224,20 +225,25 @@ def decode(
         elif name not in IGNORED:
             _refuse_unknown(name, names | kind.passed, scopes)
             body[name] = value
-    try:
-        checked = msgspec.convert(given, kind)
-    except msgspec.ValidationError as exc:
-        raise _named(exc) from exc
+    checked = convert(given, kind)
     _check_ceilings(checked)
     checked.check()
     return checked, body
+
+
+def convert(given: dict[str, Any], kind: type[T]) -> T:
+    """The fields by their types. Raises `InvalidRequest` naming the one that is not."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as exc:
+        raise _named(exc) from exc
 
 
 def known_names(kind: type[Struct]) -> frozenset[str]:
     return frozenset(kind.__struct_fields__)
 
 
-def _read_json(raw: bytes) -> dict[str, Any]:
+def read_json(raw: bytes) -> dict[str, Any]:
     """The object, no name in it twice. Two readers disagree over which of two equal
     names counts, and what was checked must be what the engine reads."""
     try:

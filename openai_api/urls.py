@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("tokenize", views.Tokenize.as_view()),
     path("detokenize", views.Detokenize.as_view()),
     path("streams/<str:request_id>", views.Stream.as_view()),
+    path("moderations", views.Moderations.as_view()),
     path("models", views.Models.as_view()),
     # A model's name may hold slashes, as hubs' names do.
     path("models/<path:name>", views.Model.as_view()),

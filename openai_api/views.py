@@ -1,5 +1,6 @@
 """The endpoints under `/v1`: parse, authorise, one call, shape the answer."""
 
+import asyncio
 import math
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from controller.lean import LeanAPIView, LeanRequest, PumpedResponse, Source
 from controller.models import ApiKey
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
-from openai_api import bodies, pooling, tokenization
+from openai_api import bodies, moderations, pooling, tokenization
 from openai_api.authentication import authenticate
 from workers.protocol import Task
 
@@ -119,6 +120,18 @@ class Detokenize(RelayView):
     endpoint = "/v1/detokenize"
     engine_path = "/detokenize"
     body_type = tokenization.DetokenizeBody
+
+
+class Moderations(OpenAIView):
+    """What the rules of this site say of some texts."""
+
+    endpoint = "/v1/moderations"
+
+    async def post(self, request: LeanRequest) -> HttpResponse:
+        body = moderations.decode(await request.read_body())
+        moderator, caller = gateway().moderator, request.caller
+        judged = await asyncio.to_thread(moderations.judge, moderator, caller, body)
+        return json_response(judged)
 
 
 class Stream(OpenAIView):

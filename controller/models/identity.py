@@ -105,6 +105,7 @@ class ApiKey(models.Model):
         SCORE = "/v1/score", "/v1/score"
         TOKENIZE = "/v1/tokenize", "/v1/tokenize"
         DETOKENIZE = "/v1/detokenize", "/v1/detokenize"
+        MODERATIONS = "/v1/moderations", "/v1/moderations"
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="api_keys"
