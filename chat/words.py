@@ -33,6 +33,7 @@ def page_words() -> dict[str, str]:
         "open": _("Not done"),
         "unattended": _("Stopped, as no page was open"),
         "cutByLength": _("The model's limit was reached; the answer is cut."),
+        "cutByRule": _("A rule of this site ended the answer."),
         "tokens": _("{count} tokens"),
         "promptTokens": _("{count} prompt tokens"),
         "ttft": _("first token after {seconds} s"),

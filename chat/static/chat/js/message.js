@@ -239,6 +239,7 @@ function placeOf({ position, length, seconds }) {
 /** @param {Message} message */
 function endingOf({ state, content, finish_reason: reason }) {
   if (state === "stopped") return say(reason === "unattended" ? "unattended" : "stopped");
+  if (state === "complete" && reason === "content_filter") return say("cutByRule");
   if (state === "complete" && !content.trim()) return say("emptyAnswer");
   return state === "complete" && reason === "length" ? say("cutByLength") : "";
 }
