@@ -358,6 +358,11 @@ LEDGER_FLUSH_INTERVAL = env.seconds("LEDGER_FLUSH_INTERVAL", default=1)
 LEDGER_MAX_QUEUED = env.integer("LEDGER_MAX_QUEUED", default=100_000, minimum=1)
 MODERATION_RETENTION_DAYS = env.integer("MODERATION_RETENTION_DAYS", 90, minimum=1)
 LEDGER_RETENTION_DAYS = env.integer("LEDGER_RETENTION_DAYS", default=400, minimum=1)
+# Roll-ups outlive rows; those of hours as long as rows at least.
+USAGE_HOURLY_RETENTION_DAYS = env.integer("USAGE_HOURLY_RETENTION_DAYS", 800, minimum=1)
+USAGE_DAILY_RETENTION_DAYS = env.integer("USAGE_DAILY_RETENTION_DAYS", 3660, minimum=1)
+# What prices are in, as ISO 4217 calls it; shown, never reckoned with.
+CURRENCY = env.text("CURRENCY", "USD")
 
 # -- Task worker ----------------------------------------------------------------------
 CELERY_FOLDER = VAR_DIR / "celery"
@@ -391,8 +396,10 @@ CELERY_BEAT_SCHEDULE = {
         "task": "controller.tasks.reconcile_budgets",
         "schedule": 300,
     },
+    "roll up ledger": {"task": "controller.tasks.roll_up_ledger", "schedule": 60},
     "prune ledger": {"task": "controller.tasks.prune_ledger", "schedule": 3600},
     "prune flags": {"task": "controller.tasks.prune_flags", "schedule": 3600},
+    "prune usage": {"task": "controller.tasks.prune_usage", "schedule": 86_400},
 }
 
 # -- Logs -----------------------------------------------------------------------------

@@ -5,7 +5,13 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from controller.models import LedgerEntry, ModerationFlag
+from controller.models import (
+    LedgerEntry,
+    LedgerHour,
+    ModerationFlag,
+    UsageDay,
+    UsageHour,
+)
 
 # Small enough that a request's own row does not wait long for SQLite's one writer.
 BATCH_SIZE = 5_000
@@ -13,20 +19,29 @@ BATCH_SIZE = 5_000
 
 def prune_ledger(before: datetime) -> int:
     """How many ledger entries older than `before` were deleted, a batch at a time."""
-    return _prune(LedgerEntry.objects.filter(created_at__lt=before))
+    old = LedgerEntry.objects.filter(created_at__lt=before)
+    return _prune(old.order_by("created_at"))
+
+
+def prune_usage(*, hours_before: datetime, days_before: datetime) -> int:
+    """How many roll-ups of hours and of days older than that were deleted."""
+    LedgerHour.objects.filter(begins_at__lt=hours_before).delete()
+    hours = UsageHour.objects.filter(begins_at__lt=hours_before)
+    days = UsageDay.objects.filter(begins_at__lt=days_before)
+    return _prune(hours) + _prune(days)
 
 
 def prune_flags(before: datetime) -> int:
     """How many moderation flags older than `before` were deleted."""
-    return _prune(ModerationFlag.objects.filter(created_at__lt=before))
+    old = ModerationFlag.objects.filter(created_at__lt=before)
+    return _prune(old.order_by("created_at"))
 
 
-def _prune(rows: QuerySet[Any]) -> int:
-    old = rows.order_by("created_at")
+def _prune(old: QuerySet[Any]) -> int:
     num_pruned = 0
     while True:
         batch = old.values("pk")[:BATCH_SIZE]
-        num_deleted, _ = rows.model._default_manager.filter(pk__in=batch).delete()
+        num_deleted, _ = old.model._default_manager.filter(pk__in=batch).delete()
         if not num_deleted:
             return num_pruned
         num_pruned += num_deleted

@@ -8,8 +8,10 @@ from django.conf import settings
 from django.utils.timezone import now
 
 from controller import retention
+from controller.ledger import rollups
 from controller.limits.reconciliation import prune_spendings, reconcile_leases
 from controller.models import ProcessHeard
+from controller.models.usage import day_of
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +31,16 @@ def reconcile_budgets() -> None:
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def roll_up_ledger() -> None:
+    """Add to the usage by hour and day what the ledger has more."""
+    rollups.roll_up()
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
 def prune_ledger() -> None:
-    """Delete what is older than LEDGER_RETENTION_DAYS."""
-    before = now() - timedelta(days=settings.LEDGER_RETENTION_DAYS)
+    """Delete what is older than LEDGER_RETENTION_DAYS, and rolled up."""
+    before = rollups.rows_kept_since()
+    rollups.roll_up()
     if num_pruned := retention.prune_ledger(before):
         logger.info("pruned %d ledger entries from before %s", num_pruned, before)
 
@@ -42,3 +51,17 @@ def prune_flags() -> None:
     before = now() - timedelta(days=settings.MODERATION_RETENTION_DAYS)
     if num_pruned := retention.prune_flags(before):
         logger.info("pruned %d moderation flags from before %s", num_pruned, before)
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def prune_usage() -> None:
+    """Delete roll-ups older than USAGE_HOURLY_RETENTION_DAYS and
+    USAGE_DAILY_RETENTION_DAYS. Hours are kept as long as rows: a row that is written
+    late has its day made anew from them."""
+    kept_days = max(
+        settings.USAGE_HOURLY_RETENTION_DAYS, settings.LEDGER_RETENTION_DAYS
+    )
+    retention.prune_usage(
+        hours_before=day_of(now() - timedelta(days=kept_days)),
+        days_before=now() - timedelta(days=settings.USAGE_DAILY_RETENTION_DAYS),
+    )

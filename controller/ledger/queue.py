@@ -1,7 +1,7 @@
 """Finished requests on their way into the ledger: queued, then written in batches."""
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -9,9 +9,11 @@ from operator import attrgetter
 from uuid import UUID
 
 from django.db import DataError, IntegrityError, connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.utils.timezone import now
 
-from controller.models import LedgerEntry
+from controller.models import LedgerEntry, LedgerHour
+from controller.models.usage import hour_of
 from controller.relay.explanation import Explanation
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ class FinishedRequest:
     duration_seconds: float
     overhead_seconds: float
     queued_seconds: float | None
+    cost_nanos: int = 0
     explanation: Explanation | None = None
     """Kept as it is, and made into JSON when the row is written."""
     created_at: datetime = field(default_factory=now)
@@ -142,6 +145,27 @@ def _insert(batch: Sequence[FinishedRequest]) -> None:
     )
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(statement, rows)
+        _count_hours(cursor, batch)
+
+
+def _count_hours(cursor: CursorWrapper, batch: Sequence[FinishedRequest]) -> None:
+    """Note in the same transaction which hours have new rows, for their roll-ups.
+
+    Rows that were there already count too: that costs a roll-up, no more. In order, so
+    that two processes never wait for each other.
+    """
+    counted = Counter(hour_of(finished.created_at) for finished in batch)
+    column = LedgerHour._meta.pk
+    table = LedgerHour._meta.db_table
+    cursor.executemany(
+        f'INSERT INTO "{table}" (begins_at, num_written, num_rolled_up)'  # noqa: S608
+        " VALUES (%s, %s, 0) ON CONFLICT (begins_at) DO UPDATE"
+        f' SET num_written = "{table}".num_written + excluded.num_written',
+        [
+            (column.get_db_prep_save(hour, connection), number)
+            for hour, number in sorted(counted.items())
+        ],
+    )
 
 
 def _as_json(explanation: Explanation | None) -> str | None:

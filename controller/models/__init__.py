@@ -16,6 +16,7 @@ from controller.models.limits import Lease, Limit, Spending
 from controller.models.moderation import ModerationFlag, ModerationRule
 from controller.models.origins import AllowedOrigin
 from controller.models.revision import ProcessHeard, Revision
+from controller.models.usage import LedgerHour, UsageDay, UsageHour
 
 __all__ = [
     "Adapter",
@@ -25,6 +26,7 @@ __all__ = [
     "JoinToken",
     "Lease",
     "LedgerEntry",
+    "LedgerHour",
     "Limit",
     "Membership",
     "ModelAlias",
@@ -36,6 +38,8 @@ __all__ = [
     "ServedModel",
     "Spending",
     "Team",
+    "UsageDay",
+    "UsageHour",
     "User",
     "Worker",
     "WorkerBreaker",

@@ -58,6 +58,8 @@ class LedgerEntry(models.Model):
     prompt_tokens = models.PositiveIntegerField(default=0)
     cached_tokens = models.PositiveIntegerField(default=0)
     completion_tokens = models.PositiveIntegerField(default=0)
+    # By the model's prices when it was written: later prices change no history.
+    cost_nanos = models.BigIntegerField("cost in billionths", default=0, db_default=0)
     # The engine never said how many tokens (a stream was cut): ours is a count.
     tokens_estimated = models.BooleanField(default=False)
     num_retries = models.PositiveSmallIntegerField(default=0)

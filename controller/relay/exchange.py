@@ -687,6 +687,11 @@ class Exchange:
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             completion_tokens=usage.completion_tokens or 0,
+            cost_nanos=self.model.prices.cost_nanos(
+                usage.prompt_tokens,
+                usage.completion_tokens or 0,
+                cached=usage.cached_tokens,
+            ),
             tokens_estimated=is_estimated,
             num_retries=self.num_retries,
             num_moves=self.num_moves,

@@ -1,0 +1,110 @@
+"""Roll-ups of the ledger, by hour and by day, made again whenever rows came in.
+
+An hour is always made anew from all its rows, in the transaction that says so: it may
+be done twice, in two processes at once, after an outage, or after rows written late.
+The day is made anew from its hours with the last of them.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, F, QuerySet, Sum, Value
+from django.db.models.functions import Coalesce
+from django.utils.timezone import now
+
+from controller.models import LedgerEntry, LedgerHour, UsageDay, UsageHour
+from controller.models.usage import (
+    DAY,
+    HOUR,
+    LedgerHourQuerySet,
+    Usage,
+    day_of,
+    hour_of,
+)
+
+KINDS = ("user_id", "key_id", "team_id", "model", "face", "status_class")
+ADDED = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost_nanos")
+TIMES = ("ttft_seconds", "duration_seconds")
+SUMS = ("num_requests", "num_first_tokens", *ADDED, *TIMES)
+BATCH_SIZE = 1_000
+
+
+def rows_kept_since() -> datetime:
+    """The hour before which rows may have been deleted: its roll-ups are final."""
+    return hour_of(now() - timedelta(days=settings.LEDGER_RETENTION_DAYS))
+
+
+def hours_to_roll_up() -> LedgerHourQuerySet:
+    """The stale hours that are over; of the present one the rows are read."""
+    return LedgerHour.objects.stale().filter(
+        begins_at__gte=rows_kept_since(), begins_at__lt=hour_of(now())
+    )
+
+
+def roll_up() -> int:
+    """How many hours were rolled up: all that were stale, the oldest first."""
+    num_hours = 0
+    while _roll_up_next():
+        num_hours += 1
+    return num_hours
+
+
+@transaction.atomic
+def _roll_up_next() -> bool:
+    """Whether there was a stale hour, which is rolled up now.
+
+    Locks the stale hours of its day, so that of two processes one waits, and the day is
+    made by whoever comes last. Late rows of these hours wait too, in their queue.
+    """
+    first = hours_to_roll_up().order_by("begins_at").first()
+    if first is None:
+        return False
+    day = day_of(first.begins_at)
+    of_day = hours_to_roll_up().filter(begins_at__gte=day, begins_at__lt=day + DAY)
+    hours = list(of_day.select_for_update().order_by("begins_at"))
+    if not hours:
+        return True  # another process did it while we waited
+    _make_hour(hours[0])
+    if len(hours) == 1:
+        _make_day(day)
+    return True
+
+
+def _make_hour(hour: LedgerHour) -> None:
+    rows = LedgerEntry.objects.filter(
+        created_at__gte=hour.begins_at, created_at__lt=hour.begins_at + HOUR
+    )
+    kinds = rows.order_by().annotate(status_class=F("status") / 100)
+    _replace(UsageHour, hour.begins_at, kinds.values(*KINDS).annotate(**sums_of_rows()))
+    hour.num_rolled_up = hour.num_written
+    hour.save(update_fields=["num_rolled_up"])
+
+
+def _make_day(day: datetime) -> None:
+    hours = UsageHour.objects.filter(begins_at__gte=day, begins_at__lt=day + DAY)
+    sums = {name: Sum(name) for name in SUMS}
+    _replace(UsageDay, day, hours.order_by().values(*KINDS).annotate(**sums))
+
+
+def _replace(
+    table: type[Usage], begins_at: datetime, kinds: "QuerySet[Any, dict[str, Any]]"
+) -> None:
+    rows = table._default_manager
+    rows.filter(begins_at=begins_at).delete()
+    rows.bulk_create(
+        [table(begins_at=begins_at, **kind) for kind in kinds.iterator()],
+        batch_size=BATCH_SIZE,
+    )
+
+
+def sums_of_rows() -> dict[str, Any]:
+    """`SUMS` as aggregates over ledger entries."""
+    times = {name: Coalesce(Sum(name), Value(0.0)) for name in TIMES}
+    return {
+        "num_requests": Count("pk"),
+        "num_first_tokens": Count("ttft_seconds"),
+        **{name: Sum(name) for name in ADDED},
+        **times,
+    }
