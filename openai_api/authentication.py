@@ -11,10 +11,23 @@ from controller.lean import LeanRequest
 
 
 async def authenticate(request: LeanRequest, endpoint: str) -> Caller:
+    """The caller that the request's headers prove, who may call models.
+
+    Raises `PermissionRefused` for a key that may not, and what `identify` raises.
+    """
+    caller = await identify(request, endpoint)
+    if "inference" not in caller.scopes:
+        raise PermissionRefused(
+            "This API key has no scope `inference`, which calls to models need."
+        )
+    return caller
+
+
+async def identify(request: LeanRequest, endpoint: str) -> Caller:
     """The caller that the request's headers prove. Cookies are not looked at.
 
     Raises `AuthenticationFailed`, `InvalidRequest` for two keys that disagree, and
-    `PermissionRefused` for a key that may not call models, or not from here.
+    `PermissionRefused` for a key that is not for this endpoint, or not from here.
     """
     secret = read_credential(request.META)
     if not secret:
@@ -25,16 +38,11 @@ async def authenticate(request: LeanRequest, endpoint: str) -> Caller:
             " 'Authorization: Bearer YOUR_KEY'."
         )
     try:
-        caller = await gateway().keys.caller(secret, KeyUse.of(request.META, endpoint))
+        return await gateway().keys.caller(secret, KeyUse.of(request.META, endpoint))
     except AuthenticationFailed:
         if settings.OPEN_TO_GUESTS:
             return _guest()
         raise
-    if "inference" not in caller.scopes:
-        raise PermissionRefused(
-            "This API key has no scope `inference`, which calls to models need."
-        )
-    return caller
 
 
 def _guest() -> Caller:

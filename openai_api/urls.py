@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from openai_api import views
+from openai_api import usage, views
 
 app_name = "openai_api"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -15,6 +15,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("detokenize", views.Detokenize.as_view()),
     path("streams/<str:request_id>", views.Stream.as_view()),
     path("moderations", views.Moderations.as_view()),
+    path("organization/usage/completions", usage.CompletionsUsage.as_view()),
+    path("organization/costs", usage.Costs.as_view()),
     path("models", views.Models.as_view()),
     # A model's name may hold slashes, as hubs' names do.
     path("models/<path:name>", views.Model.as_view()),

@@ -4,7 +4,6 @@ import asyncio
 import math
 from typing import Any, ClassVar
 
-import msgspec
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -17,6 +16,7 @@ from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
 from openai_api import bodies, moderations, pooling, tokenization
 from openai_api.authentication import authenticate
+from openai_api.responses import json_response
 from workers.protocol import Task
 
 MAX_CLIENT_ID = 200
@@ -282,7 +282,3 @@ def model_object(model: ModelView) -> dict[str, Any]:
         "aliases": list(model.aliases),
         "tasks": sorted(model.tasks),
     }
-
-
-def json_response(content: dict[str, Any]) -> HttpResponse:
-    return HttpResponse(msgspec.json.encode(content), content_type="application/json")

@@ -64,6 +64,13 @@ class KeyBounds:
                 code="address_not_allowed",
             )
         self._check_origin(use.origin)
+        # Empty: a stream that nobody knows, which is answered with 404.
+        is_inference = use.endpoint in ("", *ApiKey.Endpoint.values)
+        if self.is_publishable and not is_inference:
+            raise PermissionRefused(
+                "This API key is publishable: it calls models and nothing else.",
+                code="endpoint_not_allowed",
+            )
         if self.endpoints and use.endpoint not in self.endpoints:
             raise PermissionRefused(
                 f"This API key is not for {use.endpoint or 'this endpoint'}. It opens"
