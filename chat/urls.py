@@ -1,9 +1,9 @@
 """Addresses of the chat pages."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, path, re_path
 from django.views.i18n import set_language
 
-from chat import key_pages, views
+from chat import key_pages, usage_pages, views
 
 app_name = "chat"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -13,5 +13,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("keys/<int:key_id>/rotate/", key_pages.rotate_key, name="rotate_key"),
     path("keys/<int:key_id>/end-overlap/", key_pages.end_overlap, name="end_overlap"),
     path("keys/<int:key_id>/revoke/", key_pages.revoke_key, name="revoke_key"),
+    path("usage/", usage_pages.usage_page, name="usage"),
+    re_path(
+        r"^usage/requests\.(?P<kind>csv|jsonl)$",
+        usage_pages.usage_export,
+        name="usage_export",
+    ),
     path("language/", set_language, name="language"),
 ]

@@ -12,6 +12,7 @@ if {"controller", "chat"} & set(settings.SERVED_ROLES):  # /v1 knows no session
 if "controller" in settings.SERVED_ROLES:
     # Before the console's own: strangers go to the accounts' page.
     urlpatterns.append(path("admin/login/", sign_in))
+    urlpatterns.append(path("admin/usage/", include("controller.admin.usage")))
     urlpatterns.append(path("admin/", admin.site.urls))
 if "chat" in settings.SERVED_ROLES:
     urlpatterns.append(path("", include("chat.urls")))

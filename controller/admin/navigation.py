@@ -44,8 +44,16 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Rules"), "gavel", "moderationrule"),
             (_("Flags"), "flag", "moderationflag"),
         ),
-        _group(request, _("Usage"), (_("Ledger"), "receipt_long", "ledgerentry")),
+        _usage(request),
     ]
+
+
+def _usage(request: HttpRequest) -> dict[str, Any]:
+    group = _group(request, _("Usage"), (_("Ledger"), "receipt_long", "ledgerentry"))
+    if group["items"]:
+        page = {"title": _("Usage"), "icon": "bar_chart", "link": reverse("usage")}
+        group["items"].insert(0, page)
+    return group
 
 
 def _group(

@@ -65,6 +65,14 @@ class Tally:
         return self.prompt_tokens + self.completion_tokens
 
     @property
+    def num_errors(self) -> int:
+        return self.num_refused + self.num_failed
+
+    @property
+    def num_answered(self) -> int:
+        return self.num_requests - self.num_errors
+
+    @property
     def cost(self) -> float:
         """In the site's currency."""
         return self.cost_nanos / NANOS

@@ -1,0 +1,130 @@
+"""What a page of usage shows: totals, tables and the days for its plots."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.utils.timezone import now
+
+from controller.ledger.usage import Tally, UsageReader
+from controller.models import ApiKey, LedgerEntry, Team, User
+from controller.models.usage import DAY, day_of
+
+PERIODS = (7, 30, 90, 365)  # days, today among them
+DEFAULT_PERIOD = 30
+MAX_LINES = 100  # of a table; the rest is one line
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a table. `label` is "" for requests that belong to nothing there;
+    None for the sum of those below the longest table."""
+
+    label: str | None
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    num_days: int
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def asked(cls, text: str | None) -> "Period":
+        """The days that a page's address asks for; thirty for what is not offered."""
+        offered = {str(each): each for each in PERIODS}
+        num_days = offered.get(text or "", DEFAULT_PERIOD)
+        until = day_of(now()) + DAY
+        return cls(num_days, until - num_days * DAY, until)
+
+    def entries(self, only: Q) -> QuerySet[LedgerEntry]:
+        """The ledger's rows of the period, for a file."""
+        return LedgerEntry.objects.filter(
+            only, created_at__gte=self.since, created_at__lt=self.until
+        )
+
+
+class Report:
+    """The usage of a period, narrowed by `only`.
+
+    Eight queries, and one for the names in a table: requests are read by day, and once
+    for all tables by `groups` together.
+    """
+
+    def __init__(
+        self, period: Period, groups: tuple[str, ...], only: Q | None = None
+    ) -> None:
+        self.period = period
+        reader = UsageReader(period.since, period.until, only)
+        by_day = {day: tally for (day,), tally in reader.by_day().items()}
+        starts = (period.since + number * DAY for number in range(period.num_days))
+        self.days = [(start, by_day.get(start, Tally())) for start in starts]
+        self.total = Tally.total(by_day.values())
+        self.num_missing_hours = reader.num_missing_hours
+        self._groups = groups
+        self._kinds = reader.by(*groups)
+
+    def by_model(self) -> list[Line]:
+        return self._lines("model", lambda names: {name: name for name in names})
+
+    def by_key(self) -> list[Line]:
+        return self._lines("key_id", _names_of(ApiKey, "name"))
+
+    def by_user(self) -> list[Line]:
+        return self._lines("user_id", _names_of(User, "username"))
+
+    def by_team(self) -> list[Line]:
+        return self._lines("team_id", _names_of(Team, "name"))
+
+    def used_days(self) -> list[tuple[datetime, Tally]]:
+        """The days with requests, the latest first."""
+        return [each for each in reversed(self.days) if each[1].num_requests]
+
+    def plots(self) -> dict[str, list[Any]]:
+        """The days as columns, for the page's script. Times are UNIX seconds."""
+        tallies = [tally for _start, tally in self.days]
+        return {
+            "days": [int(start.timestamp()) for start, _tally in self.days],
+            "prompt": [each.prompt_tokens for each in tallies],
+            "completion": [each.completion_tokens for each in tallies],
+            "answered": [each.num_answered for each in tallies],
+            "errors": [each.num_errors for each in tallies],
+            "ttft": [each.mean_ttft_seconds for each in tallies],
+            "cost": [each.cost for each in tallies],
+        }
+
+    def _lines(
+        self, group: str, names_of: Callable[[list[Any]], Mapping[Any, str]]
+    ) -> list[Line]:
+        """The most expensive first; then those with most tokens."""
+        at = self._groups.index(group)
+        tallies: defaultdict[Any, Tally] = defaultdict(Tally)
+        for kind, tally in self._kinds.items():
+            tallies[kind[at]] += tally
+        ordered = sorted(
+            tallies.items(),
+            key=lambda each: (-each[1].cost_nanos, -each[1].tokens, str(each[0])),
+        )
+        shown, rest = ordered[:MAX_LINES], ordered[MAX_LINES:]
+        names = names_of([kind for kind, _tally in shown if kind is not None])
+        lines = [
+            Line("" if kind is None else names.get(kind, f"#{kind}"), tally)
+            for kind, tally in shown
+        ]
+        if rest:
+            lines.append(Line(None, Tally.total(tally for _kind, tally in rest)))
+        return lines
+
+
+def _names_of(table: Any, column: str) -> Callable[[Iterable[Any]], Mapping[Any, str]]:
+    """Finds names by id; who was deleted is shown by its number."""
+
+    def names(ids: Iterable[Any]) -> Mapping[Any, str]:
+        rows = table.objects.filter(pk__in=ids)
+        return dict(rows.values_list("pk", column))
+
+    return names

@@ -1,0 +1,118 @@
+// @ts-check
+/** The plots of a usage page: days as stacked bars or a line, in the colours of their keys.
+
+A plot is a `figure[data-plot]` whose caption has a `[data-series]` for each series: it
+names a column of the page's data, and its colour is the series' colour. The same numbers
+stand in the table of days. */
+
+/** @type {any} */
+const uPlot = /** @type {any} */ (window).uPlot;
+const HEIGHT = 190;
+const language = document.documentElement.lang || "en";
+const compact = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 2 });
+const exact = new Intl.NumberFormat(language, { maximumFractionDigits: 3 });
+const dayFormat = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" });
+
+/** @param {number} seconds */
+const dayOf = (seconds) => dayFormat.format(seconds * 1000);
+
+/** @param {Element} element */
+const colourOf = (element) => getComputedStyle(element).color;
+
+class Plot {
+  /**
+   * @param {HTMLElement} figure
+   * @param {Record<string, (number | null)[]>} columns
+   */
+  constructor(figure, columns) {
+    this.figure = figure;
+    this.keys = /** @type {HTMLElement[]} */ ([...figure.querySelectorAll("[data-series]")]);
+    this.readout = /** @type {HTMLElement} */ (figure.querySelector("[data-readout]"));
+    this.days = /** @type {number[]} */ (columns.days);
+    this.values = this.keys.map((key) => columns[key.dataset.series ?? ""]);
+    this.isLine = figure.dataset.plot === "line";
+    this.draw();
+    new ResizeObserver(() => this.fit()).observe(figure);
+  }
+
+  /** Each series on top of those before it; drawn from the tallest to the lowest. */
+  stacked() {
+    /** @type {number[]} */
+    let below = this.days.map(() => 0);
+    return this.values.map((values) => (below = below.map((sum, day) => sum + (values[day] ?? 0))));
+  }
+
+  draw() {
+    this.chart?.destroy();
+    const drawn = this.isLine ? this.values : this.stacked().reverse();
+    const keys = this.isLine ? this.keys : [...this.keys].reverse();
+    const text = colourOf(this.figure);
+    const axis = { stroke: text, font: "12px system-ui, sans-serif", ticks: { show: false } };
+    const grid = { stroke: `color-mix(in srgb, ${text} 16%, transparent)`, width: 1 };
+    this.chart = new uPlot(
+      {
+        width: this.width,
+        height: HEIGHT,
+        legend: { show: false },
+        cursor: { drag: { x: false, y: false }, points: { show: this.isLine }, y: false },
+        scales: {
+          x: { time: false, range: (/** @type {any} */ _plot, /** @type {number} */ min, /** @type {number} */ max) => [min - 43200, max + 43200] },
+          y: { range: (/** @type {any} */ _plot, /** @type {number} */ _min, /** @type {number} */ max) => [0, (max || 1) * 1.08] },
+        },
+        axes: [
+          { ...axis, grid: { show: false }, size: 32, space: 64, incrs: [1, 2, 7, 14, 30, 60].map((days) => days * 86400), values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map(dayOf), splits: (/** @type {any} */ plot, /** @type {number} */ _axis, /** @type {number} */ _min, /** @type {number} */ _max, /** @type {number} */ step) => this.splits(step) },
+          { ...axis, grid, size: 54, values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map((value) => compact.format(value)) },
+        ],
+        series: [{}, ...keys.map((key) => this.seriesOf(colourOf(key)))],
+        hooks: { setCursor: [(/** @type {any} */ plot) => this.read(plot.cursor.idx)] },
+      },
+      [this.days, ...drawn],
+      this.figure.querySelector("[data-canvas]"),
+    );
+  }
+
+  /** Marks on the days themselves, from the last one back. @param {number} step */
+  splits(step) {
+    const every = Math.max(1, Math.round(step / 86400));
+    return this.days.filter((_day, index) => (this.days.length - 1 - index) % every === 0);
+  }
+
+  /** @param {string} colour */
+  seriesOf(colour) {
+    if (this.isLine) {
+      return { stroke: colour, width: 2, spanGaps: true, points: { show: true, size: 5, fill: colour } };
+    }
+    return { fill: colour, width: 0, paths: uPlot.paths.bars({ size: [0.7, 36] }), points: { show: false } };
+  }
+
+  /** Say the numbers of the day under the pointer. @param {number | null | undefined} index */
+  read(index) {
+    if (index == null) {
+      this.readout.textContent = "";
+      return;
+    }
+    const parts = this.keys.map((key, series) => {
+      const value = this.values[series][index];
+      return `${key.textContent?.trim()} ${value == null ? "–" : exact.format(value)}`;
+    });
+    this.readout.textContent = [dayOf(this.days[index]), ...parts].join(" · ");
+  }
+
+  get width() {
+    return Math.max(200, this.figure.querySelector("[data-canvas]")?.clientWidth ?? 0);
+  }
+
+  fit() {
+    if (this.chart.width !== this.width) this.chart.setSize({ width: this.width, height: HEIGHT });
+  }
+}
+
+const carrier = document.getElementById("usage-plots");
+if (carrier) {
+  const columns = JSON.parse(carrier.textContent ?? "{}");
+  const figures = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("figure[data-plot]")]);
+  const plots = figures.map((figure) => new Plot(figure, columns));
+  const redraw = () => plots.forEach((plot) => plot.draw());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["class", "data-theme"] });
+}
