@@ -4,6 +4,7 @@ import socket
 import sys
 from pathlib import Path
 
+from celery.schedules import crontab
 from django.utils.translation import gettext_lazy as _
 
 from config import env, var
@@ -399,6 +400,10 @@ CELERY_BEAT_SCHEDULE = {
     "roll up ledger": {"task": "controller.tasks.roll_up_ledger", "schedule": 60},
     "prune ledger": {"task": "controller.tasks.prune_ledger", "schedule": 3600},
     "prune flags": {"task": "controller.tasks.prune_flags", "schedule": 3600},
+    "reconcile ledger": {
+        "task": "controller.tasks.reconcile_ledger",
+        "schedule": crontab(hour=3, minute=17),
+    },
     "prune usage": {"task": "controller.tasks.prune_usage", "schedule": 86_400},
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from controller.models import (
+    EngineStart,
     LedgerEntry,
     LedgerHour,
     ModerationFlag,
@@ -21,6 +22,11 @@ def prune_ledger(before: datetime) -> int:
     """How many ledger entries older than `before` were deleted, a batch at a time."""
     old = LedgerEntry.objects.filter(created_at__lt=before)
     return _prune(old.order_by("created_at"))
+
+
+def prune_engine_starts(before: datetime) -> int:
+    """How many starts of engines that were last heard before then were deleted."""
+    return EngineStart.objects.filter(last_heard_at__lt=before).delete()[0]
 
 
 def prune_usage(*, hours_before: datetime, days_before: datetime) -> int:

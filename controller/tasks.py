@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils.timezone import now
 
 from controller import retention
-from controller.ledger import rollups
+from controller.ledger import reconciliation, rollups
 from controller.limits.reconciliation import prune_spendings, reconcile_leases
 from controller.models import ProcessHeard
 from controller.models.usage import day_of
@@ -37,10 +37,17 @@ def roll_up_ledger() -> None:
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def reconcile_ledger() -> None:
+    """Compare the ledger with the counters of the engines heard since the last time."""
+    reconciliation.reconcile()
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
 def prune_ledger() -> None:
     """Delete what is older than LEDGER_RETENTION_DAYS, and rolled up."""
     before = rollups.rows_kept_since()
     rollups.roll_up()
+    retention.prune_engine_starts(before)
     if num_pruned := retention.prune_ledger(before):
         logger.info("pruned %d ledger entries from before %s", num_pruned, before)
 

@@ -49,8 +49,13 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _usage(request: HttpRequest) -> dict[str, Any]:
-    group = _group(request, _("Usage"), (_("Ledger"), "receipt_long", "ledgerentry"))
-    if group["items"]:
+    group = _group(
+        request,
+        _("Usage"),
+        (_("Ledger"), "receipt_long", "ledgerentry"),
+        (_("Reconciliation"), "balance", "enginestart"),
+    )
+    if request.user.has_perm("controller.view_ledgerentry"):
         page = {"title": _("Usage"), "icon": "bar_chart", "link": reverse("usage")}
         group["items"].insert(0, page)
     return group

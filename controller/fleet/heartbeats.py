@@ -7,6 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.timezone import now
 
+from controller.ledger.reconciliation import note_counters
 from controller.models import Worker
 from workers.protocol import Heartbeat
 
@@ -26,7 +27,8 @@ WRITTEN = [*AS_HEARD, "last_heartbeat_at", "expired_at", "adapter_states"]
 
 
 def write_heartbeats(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
-    """Write the latest heartbeat of each worker. One statement at most."""
+    """Write the latest heartbeat of each worker. Two statements at most: one
+    for the engines' counters, which the ledger is compared with."""
     rows = []
     for worker_id, (heard_at, heartbeat) in heard.items():
         row = Worker(id=worker_id, last_heartbeat_at=heard_at, expired_at=None)
@@ -39,6 +41,7 @@ def write_heartbeats(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
         rows.append(row)
     if rows:
         Worker.objects.bulk_update(rows, WRITTEN)
+    note_counters((worker_id, *beat) for worker_id, beat in heard.items())
 
 
 def mark_expired(silent: list[UUID]) -> int:

@@ -1,6 +1,7 @@
 """What the controller persists: identity, the fleet, the ledger, moderation and the
 revision."""
 
+from controller.models.engines import EngineStart
 from controller.models.fleet import (
     Adapter,
     JoinToken,
@@ -22,6 +23,7 @@ __all__ = [
     "Adapter",
     "AllowedOrigin",
     "ApiKey",
+    "EngineStart",
     "Invitation",
     "JoinToken",
     "Lease",
