@@ -266,6 +266,7 @@ def test_adding_a_worker_leads_to_the_join_tokens(console):
 
 def model_form(name="", aliases=(), **fields):
     form = {"name": name, "description": "", "policy": "", "is_enabled": "on"}
+    form |= {"price_prompt": "0", "price_cached": "", "price_completion": "0"}
     form |= {"aliases-TOTAL_FORMS": len(aliases), "aliases-INITIAL_FORMS": "0"}
     for number, alias in enumerate(aliases):
         form[f"aliases-{number}-name"] = alias
@@ -320,6 +321,22 @@ def test_names_that_no_worker_could_offer_are_refused(console, wrong):
 
     assert answer.context["errors"]
     assert not ServedModel.objects.exists()
+
+
+def test_prices_are_for_a_million_tokens_and_cached_ones_cost_no_other(console):
+    model = make_served_model("llama")
+
+    console.post(
+        change_url(model), model_form(price_prompt="1.5", price_completion="6")
+    )
+
+    model.refresh_from_db()
+    prices = model.prices
+    assert (prices.prompt, prices.cached, prices.completion) == (
+        1_500_000,
+        1_500_000,
+        6_000_000,
+    )
 
 
 def test_disabling_a_model_is_announced(console):
