@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0030_moderation")]
+    dependencies = [("controller", "0017_moderation")]
 
     operations = [
         migrations.AddField(

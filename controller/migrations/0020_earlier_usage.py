@@ -26,6 +26,6 @@ def mark_hours(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0026_usage_rollups")]
+    dependencies = [("controller", "0019_usage_rollups")]
 
     operations = [migrations.RunPython(mark_hours, migrations.RunPython.noop)]

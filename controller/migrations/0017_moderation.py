@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0021_limits"),
+        ("controller", "0016_limits"),
     ]
 
     operations = [

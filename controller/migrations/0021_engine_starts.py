@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0027_earlier_usage")]
+    dependencies = [("controller", "0020_earlier_usage")]
 
     operations = [
         migrations.CreateModel(

@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0020_model_prices"),
+        ("controller", "0015_model_prices"),
     ]
 
     operations = [

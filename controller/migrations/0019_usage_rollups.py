@@ -43,7 +43,7 @@ def fields() -> list[tuple[str, models.Field]]:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0025_ledger_cost")]
+    dependencies = [("controller", "0018_ledger_cost")]
 
     operations = [
         migrations.CreateModel(
