@@ -141,7 +141,7 @@ class StreamedChoice:
         logprobs = choice.pop("logprobs", None)
         before = self._scored_length
         slots = list(slots_of(choice))
-        speaking = {slot.channel for slot in slots if slot.holder[slot.field]}
+        speaking = {slot.channel for slot in slots if _begins(slot)}
         self._end_others(speaking, choice)
         for slot in slots:
             text = self._text(slot.channel)
@@ -217,6 +217,11 @@ class StreamedChoice:
         if text is not None and text.blocked_by:
             self._scores.clear()
         return taken
+
+
+def _begins(slot: Slot) -> bool:
+    """Whether something is said here; a call of a tool begins without arguments."""
+    return slot.channel[0] == "tool_calls" or bool(slot.holder[slot.field])
 
 
 def _joined(

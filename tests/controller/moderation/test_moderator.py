@@ -467,6 +467,10 @@ async def test_tool_arguments_and_thoughts_are_texts_too():
         for call in delta.get("tool_calls") or ()
     )
     assert thought == "I think [redacted] fal"
+    first_call = next(at for at, each in enumerate(deltas) if "tool_calls" in each)
+    assert not [
+        each for each in deltas[first_call + 1 :] if "reasoning_content" in each
+    ]
     assert arguments == '{"q":"[redacted] fa"}'
 
 

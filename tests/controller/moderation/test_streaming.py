@@ -79,6 +79,14 @@ def test_an_accent_that_comes_late_does_not_save_a_term():
     assert out == "un [redacted] noir"
 
 
+def test_a_term_that_begins_with_an_accent_is_held_from_its_first_letter():
+    assert pieces_out(["un \u00e9", "lan"], rule(terms=("\u00e9lan",))) == [
+        "un ",
+        "[redacted]",
+        "",
+    ]
+
+
 TERMS = st.text("abc", min_size=1, max_size=4)
 PATTERNS = st.sampled_from([r"\bab\b", "a{2,3}", "b[ac]", "^a", "c$", "(a|ab)(c|bcd)?"])
 PIECES = st.lists(st.text("abc ", max_size=6), max_size=12)
