@@ -14,6 +14,7 @@ class Migration(migrations.Migration):
             name="num_moves",
             field=models.PositiveSmallIntegerField(
                 default=0,
+                db_default=0,
                 help_text="How often the stream went on with another worker. After a move seeds and penalties begin anew, so that the answer is not exactly what one engine alone would have said.",
             ),
         ),

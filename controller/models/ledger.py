@@ -65,6 +65,7 @@ class LedgerEntry(models.Model):
     num_retries = models.PositiveSmallIntegerField(default=0)
     num_moves = models.PositiveSmallIntegerField(
         default=0,
+        db_default=0,  # a process of before goes on writing while others are new
         help_text="How often the stream went on with another worker. After a move"
         " seeds and penalties begin anew, so that the answer is not exactly what one"
         " engine alone would have said.",

@@ -9,7 +9,7 @@ stand in the table of days. */
 const uPlot = /** @type {any} */ (window).uPlot;
 const HEIGHT = 190;
 const language = document.documentElement.lang || "en";
-const compact = new Intl.NumberFormat(language, { notation: "compact", maximumFractionDigits: 2 });
+const compact = new Intl.NumberFormat(language, { notation: "compact", maximumSignificantDigits: 3 });
 const exact = new Intl.NumberFormat(language, { maximumFractionDigits: 3 });
 const dayFormat = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" });
 
