@@ -7,8 +7,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.utils.timezone import now
 
 from controller.limits.periods import Period
-from controller.models import Lease, LedgerEntry, Limit, ServedModel, Spending
-from controller.prices import FREE
+from controller.models import Lease, LedgerEntry, Limit, Spending
 
 # Old periods are of no use: the ledger has what was used in them.
 SPENDING_KEPT = timedelta(days=62)
@@ -47,19 +46,11 @@ def _reconcile(spending_id: int) -> int:
 
 
 def used_of(spending: Spending) -> int:
-    """What the ledger has of this budget's period. One or two queries."""
-    limit = spending.limit
-    rows = _rows_of(spending).values_list("model").order_by()
-    sums = rows.annotate(
-        Sum("prompt_tokens"), Sum("completion_tokens"), Sum("cached_tokens")
-    )
-    if limit.kind not in Limit.IN_MONEY:
-        return sum(prompt + completion for _, prompt, completion, _ in sums)
-    prices = {model.name: model.prices for model in ServedModel.objects.all()}
-    return sum(
-        prices.get(model, FREE).cost_nanos(prompt, completion, cached)
-        for model, prompt, completion, cached in sums
-    )
+    """What the ledger has of this budget's period. One query."""
+    is_in_money = spending.limit.kind in Limit.IN_MONEY
+    counted = ("cost_nanos",) if is_in_money else ("prompt_tokens", "completion_tokens")
+    sums = _rows_of(spending).aggregate(*map(Sum, counted))
+    return sum(amount or 0 for amount in sums.values())
 
 
 def _rows_of(spending: Spending) -> QuerySet[LedgerEntry]:

@@ -1,7 +1,5 @@
 """Leases of processes that died."""
 
-from decimal import Decimal
-
 import pytest
 from django.utils.timezone import now
 
@@ -15,7 +13,6 @@ from controller.models.limits import LEASE_HOLDER_EXPIRY
 from tests.factories import (
     make_key,
     make_ledger_entry,
-    make_served_model,
     make_team,
     make_user,
 )
@@ -93,9 +90,8 @@ def test_chats_of_its_members_count_for_a_team():
     assert spent_of(spending) == 30
 
 
-def test_money_is_reckoned_by_the_models_prices():
-    make_served_model("m", price_prompt=Decimal(1), price_completion=Decimal(2))
-    make_ledger_entry(model="m", prompt_tokens=100, completion_tokens=200)
+def test_money_is_what_each_request_cost_at_its_time():
+    make_ledger_entry(prompt_tokens=100, completion_tokens=200, cost_nanos=500_000)
     limit = Limit.put("money_per_day", 5)
     spending = make_spending(limit, 10**9, dead=10**9)
 
