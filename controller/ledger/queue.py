@@ -5,10 +5,17 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import cache, partial
 from operator import attrgetter
 from uuid import UUID
 
-from django.db import DataError, IntegrityError, connection, transaction
+from django.db import (
+    DEFAULT_DB_ALIAS,
+    DataError,
+    IntegrityError,
+    connections,
+    transaction,
+)
 from django.db.backends.utils import CursorWrapper
 from django.utils.timezone import now
 
@@ -130,11 +137,14 @@ def _insert(batch: Sequence[FinishedRequest]) -> None:
     meta = LedgerEntry._meta
     columns = {column.attname: column for column in meta.concrete_fields}
     worker, created = columns["worker_id"], columns["created_at"]
+    # Not `connection`, which looks for itself at each use; and few workers have rows.
+    database = connections[DEFAULT_DB_ALIAS]
+    as_worker = cache(partial(worker.get_db_prep_save, connection=database))
     rows = []
     for finished in batch:
         row = list(_row(finished))
-        row[_WORKER] = worker.get_db_prep_save(row[_WORKER], connection)
-        row[_CREATED] = created.get_db_prep_save(row[_CREATED], connection)
+        row[_WORKER] = as_worker(row[_WORKER])
+        row[_CREATED] = created.get_db_prep_save(row[_CREATED], database)
         row[_EXPLANATION] = _as_json(finished.explanation)
         rows.append(row)
     names = ", ".join(f'"{columns[name].column}"' for name in COLUMNS)
@@ -143,7 +153,7 @@ def _insert(batch: Sequence[FinishedRequest]) -> None:
         f'INSERT INTO "{meta.db_table}" ({names}) VALUES ({places})'  # noqa: S608
         " ON CONFLICT DO NOTHING"
     )
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), database.cursor() as cursor:
         cursor.executemany(statement, rows)
         _count_hours(cursor, batch)
 
@@ -162,7 +172,7 @@ def _count_hours(cursor: CursorWrapper, batch: Sequence[FinishedRequest]) -> Non
         " VALUES (%s, %s, 0) ON CONFLICT (begins_at) DO UPDATE"
         f' SET num_written = "{table}".num_written + excluded.num_written',
         [
-            (column.get_db_prep_save(hour, connection), number)
+            (column.get_db_prep_save(hour, cursor.db), number)
             for hour, number in sorted(counted.items())
         ],
     )
