@@ -1,13 +1,11 @@
-"""The fleet in memory: the last snapshot, every worker's load, and the choice.
+"""The fleet in memory: what is known of each worker, and the choice among them.
 
 Choosing makes no query and no network call. One `Fleet` lives in each web process and
 is touched from its event loop only.
 """
 
 import logging
-import math
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -15,71 +13,20 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.timezone import now
 
-from controller.errors import InvalidRequest, NoWorkerAvailable, WorkersFull
+from controller.errors import SwitchyardError
 from controller.fleet.breaker import Breaker, BreakerRules, BreakerState, Cause
 from controller.fleet.clock import LoopClock
 from controller.fleet.dispatcher import PLACELESS, Dispatcher
+from controller.fleet.loads import NEVER, Slot, WorkerLoad
+from controller.fleet.offering import Offering, policy_name_of
 from controller.fleet.policies import POLICIES, Choice, Pool
 from controller.fleet.recovery import Recovery
+from controller.fleet.refusals import all_full, none_live, wrong_task
 from controller.fleet.snapshot import ModelView, Snapshot, WorkerView
 from controller.fleet.wishes import Wish
 from workers.protocol import Heartbeat, Task, WorkerState
 
 logger = logging.getLogger(__name__)
-
-NEVER = -math.inf
-
-
-@dataclass(slots=True, eq=False)
-class WorkerLoad:
-    """What this process knows of a worker between snapshots: a policy's candidate."""
-
-    worker: WorkerView
-    heard_at: float
-    """By the fleet's clock; `NEVER` for one that was expired when we started."""
-    start_id: str
-    state: str
-    breaker: Breaker
-    reported: int = 0
-    """Requests running and waiting in the engine, by its last heartbeat."""
-    in_flight: int = 0
-    """Requests that this process sent and that have not ended."""
-    in_flight_when_heard: int = 0
-    prefill_tokens: int = 0
-    """Uncached prompt tokens of those in flight of which no output has come yet."""
-    kv_cache_usage: float = 0.0
-    slow_start: float = 1.0
-    """The part of its weight that counts now; grows to 1 after `came_back_at`."""
-    came_back_at: float = NEVER
-    is_full: bool = False
-    """It was out of room when that was looked at last: who needs a place waits."""
-    is_offered: bool = False
-    """It is in the pools of what it serves. One that should not be any more may be
-    there still: it is looked at again when it is chosen."""
-    heartbeat: Heartbeat | None = None
-    """The last one that is not yet written."""
-    heartbeat_at: datetime = field(default_factory=now)
-    """Of the last one, here or in another web process; at first, when we started."""
-
-    @property
-    def queue_length(self) -> int:
-        """Requests on the worker now: as reported, corrected by what we sent since."""
-        corrected = self.reported + self.in_flight - self.in_flight_when_heard
-        return max(corrected, self.in_flight)
-
-
-@dataclass(slots=True, eq=False)
-class Slot:
-    """A request's place on a worker, from `Fleet.acquire` to `Fleet.release`."""
-
-    worker: WorkerView
-    choice: Choice
-    prefill_tokens: int
-    """What of the prompt its engine has to read still; 0 once output comes."""
-    policy_name: str
-    num_candidates: int
-    is_last_resort: bool = False
-    """Its breaker is open, and there was nobody else."""
 
 
 class Fleet:
@@ -90,9 +37,14 @@ class Fleet:
         self.num_breaker_changes = 0
         self._breaker_rules = BreakerRules.of_settings()
         self._recovery = Recovery(self.clock)
-        self.dispatchers: dict[tuple[str, Task], Dispatcher] = {}
+        self._offering = Offering()
         self.on_room: Callable[[UUID | None], None] = lambda worker_id: None
         """Called when a worker, or any of them, may have more room than before."""
+
+    @property
+    def dispatchers(self) -> dict[tuple[str, Task], Dispatcher]:
+        """Of each model and task that is listed."""
+        return self._offering.dispatchers
 
     # -- What is known ---------------------------------------------------------
 
@@ -114,26 +66,10 @@ class Fleet:
                 self._recovery.begin(loads[worker_id])
         self.loads = loads
         self.snapshot = snapshot
-        self.dispatchers = self._new_dispatchers()
+        self._offering.renew(snapshot.listed)
         for load in loads.values():
             self._offer(load)
         self.on_room(None)
-
-    def _new_dispatchers(self) -> dict[tuple[str, Task], Dispatcher]:
-        """One for each model and task, empty; what a policy remembers is kept."""
-        dispatchers = {}
-        for model in self.snapshot.listed:
-            for task in map(Task, model.tasks):
-                policy_name = self._policy_name(model)
-                dispatcher = self.dispatchers.get((model.name, task))
-                if dispatcher is None or dispatcher.policy_name != policy_name:
-                    dispatcher = Dispatcher(policy_name, task)
-                dispatcher.pool, dispatcher.full = Pool(), set()
-                dispatchers[model.name, task] = dispatcher
-        return dispatchers
-
-    def _policy_name(self, model: ModelView) -> str:
-        return model.policy or settings.DISPATCH_POLICY
 
     def _first_load(self, worker: WorkerView) -> WorkerLoad:
         # A worker counts as heard when this process begins to listen: a controller
@@ -242,7 +178,7 @@ class Fleet:
 
     def reads_prompts(self, model: ModelView) -> bool:
         """Whether the model's policy looks at what a prompt says."""
-        return POLICIES[self._policy_name(model)].reads_prompts
+        return POLICIES[policy_name_of(model)].reads_prompts
 
     def acquire(
         self, model: ModelView, wish: Wish, excluded: Collection[UUID] = ()
@@ -253,7 +189,7 @@ class Fleet:
         task that no worker of the model does, `NoWorkerAvailable` when none is live,
         and of its kind `WorkersFull` when none of those has room.
         """
-        dispatcher = self.dispatchers.get((model.name, wish.task))
+        dispatcher = self._offering.dispatchers.get((model.name, wish.task))
         if dispatcher is None:
             raise self._none_for(model, wish.task)
         pool = dispatcher.pool
@@ -282,7 +218,7 @@ class Fleet:
         load.breaker.begin()
         load.in_flight += 1
         load.prefill_tokens += slot.prefill_tokens
-        self._note_room(load)
+        self._offering.note_room(load)
         return slot
 
     def prefilled(self, slot: Slot) -> None:
@@ -298,7 +234,7 @@ class Fleet:
         if load is not None:  # it may have left in between
             load.in_flight = max(0, load.in_flight - 1)
             load.breaker.end()
-            self._note_room(load)
+            self._offering.note_room(load)
             self.on_room(slot.worker.id)
 
     def look_again(self, model: ModelView) -> None:
@@ -310,7 +246,7 @@ class Fleet:
 
     def _look_again(self, load: WorkerLoad) -> None:
         self._offer(load)
-        self._note_room(load)
+        self._offering.note_room(load)
 
     def reconsider(self, worker: WorkerView) -> None:
         """Dispatch to it from now on, if nothing speaks against it any more.
@@ -350,7 +286,7 @@ class Fleet:
             and worker.id not in excluded
             and self.is_last_resort(worker)
         ]
-        with_room = [each for each in able if has_room(each) or wish.task in PLACELESS]
+        with_room = [each for each in able if each.has_room or wish.task in PLACELESS]
         if able and not with_room:
             raise all_full(model)
         return Pool(with_room)
@@ -359,17 +295,7 @@ class Fleet:
         """Put it into the pools of what it serves, unless something speaks against."""
         if load.is_offered or self.why_not(load.worker):
             return
-        load.is_offered, load.is_full = True, not has_room(load)
-        for dispatcher in self._dispatchers_of(load.worker):
-            dispatcher.offer(load, is_full=load.is_full)
-
-    def _note_room(self, load: WorkerLoad) -> None:
-        """Move it out of the pools if it has become full, back if it has room."""
-        is_full = not has_room(load)
-        if load.is_offered and is_full != load.is_full:
-            load.is_full = is_full
-            for dispatcher in self._dispatchers_of(load.worker):
-                dispatcher.offer(load, is_full=is_full)
+        self._offering.offer(load)
 
     def _is_full(self, dispatcher: Dispatcher, excluded: Collection[UUID]) -> bool:
         """Whether there are workers that would do it, but for their being full."""
@@ -393,40 +319,13 @@ class Fleet:
         load = self.loads.get(worker.id)
         if load is not None:
             load.is_offered = False
-        for dispatcher in self._dispatchers_of(worker):
-            dispatcher.withdraw(worker.id)
+        self._offering.withdraw(worker)
 
-    def _dispatchers_of(self, worker: WorkerView) -> Iterator[Dispatcher]:
-        for name, placement in worker.placements.items():
-            for task in placement.tasks:
-                dispatcher = self.dispatchers.get((name, Task(task)))
-                if dispatcher is not None:  # the model may be disabled
-                    yield dispatcher
-
-    def _none_for(self, model: ModelView, task: Task) -> Exception:
+    def _none_for(self, model: ModelView, task: Task) -> SwitchyardError:
         if model.workers and task not in model.tasks:
-            return InvalidRequest(
-                f"The model `{model.name}` does not do {task}; it does"
-                f" {', '.join(sorted(model.tasks))}.",
-                param="model",
-                code="unsupported_task",
-            )
-        if not model.workers:
-            labels = ", ".join(map("=".join, model.required_labels.items()))
-            reason = "no worker that serves it is registered" + (
-                f" with the labels {labels}" if labels else ""
-            )
-        else:
-            reasons = [self.why_not(worker) or "failing" for worker in model.workers]
-            counted = ", ".join(
-                f"{reasons.count(reason)} {reason}" for reason in sorted(set(reasons))
-            )
-            reason = f"of its {len(model.workers)} worker(s): {counted}"
-        return NoWorkerAvailable(
-            f"The model `{model.name}` has no live worker now: {reason}."
-            " Try again shortly.",
-            retry_after=math.ceil(settings.HEARTBEAT_INTERVAL.total_seconds()),
-        )
+            return wrong_task(model, task)
+        reasons = (self.why_not(worker) or "failing" for worker in model.workers)
+        return none_live(model, reasons)
 
     # -- How workers fare ------------------------------------------------------
 
@@ -488,17 +387,3 @@ class Fleet:
         return [
             worker_id for worker_id, load in self.loads.items() if self.is_silent(load)
         ]
-
-
-def all_full(model: ModelView) -> WorkersFull:
-    return WorkersFull(f"The workers of the model `{model.name}` are full.")
-
-
-def has_room(load: WorkerLoad) -> bool:
-    """Whether the worker can begin one request more at once, as far as is known here.
-
-    What other web processes sent since its last heartbeat is not: together they may
-    fill a worker a little over its capacity, and its engine then makes some wait.
-    """
-    capacity = load.worker.max_concurrency + settings.QUEUE_OVERCOMMIT
-    return load.queue_length < capacity

@@ -6,16 +6,13 @@ would be given everything at once, and might fall over again.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.conf import settings
 
 from controller.fleet.breaker import BreakerState
 from controller.fleet.clock import LoopClock
-
-if TYPE_CHECKING:  # the fleet is made with this
-    from controller.fleet.live import WorkerLoad
+from controller.fleet.loads import WorkerLoad
 
 FIRST_SHARE = 0.1  # at none it would never be tried by weight
 
@@ -25,16 +22,16 @@ class Recovery:
         self._clock = clock
         self._watched: dict[UUID, WorkerLoad] = {}
 
-    def begin(self, load: "WorkerLoad") -> None:
+    def begin(self, load: WorkerLoad) -> None:
         """The worker has just come back."""
         load.came_back_at, load.slow_start = self._clock.now(), FIRST_SHARE
         self.watch(load)
 
-    def watch(self, load: "WorkerLoad") -> None:
+    def watch(self, load: WorkerLoad) -> None:
         """Look after the worker until its breaker is closed and its share whole."""
         self._watched[load.worker.id] = load
 
-    def advance(self, loads: "Mapping[UUID, WorkerLoad]") -> "Iterator[WorkerLoad]":
+    def advance(self, loads: Mapping[UUID, WorkerLoad]) -> Iterator[WorkerLoad]:
         """Let the shares grow; yields those that may be tried now, if time allows."""
         for worker_id, load in list(self._watched.items()):
             if loads.get(worker_id) is not load:  # it has left

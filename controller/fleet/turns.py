@@ -25,7 +25,8 @@ from controller.errors import (
     WorkersFull,
 )
 from controller.fleet.line import Bounds, LineIsFull, Place, Ticket, WaitingLine
-from controller.fleet.live import Fleet, Slot
+from controller.fleet.live import Fleet
+from controller.fleet.loads import Slot
 from controller.fleet.snapshot import ModelView
 from controller.fleet.wishes import Wish
 from controller.identity.caller import Caller

@@ -25,7 +25,8 @@ from controller.errors import (
 from controller.fleet.addresses import path_on_engine
 from controller.fleet.breaker import BreakerState, Cause
 from controller.fleet.line import Place
-from controller.fleet.live import Fleet, Slot
+from controller.fleet.live import Fleet
+from controller.fleet.loads import Slot
 from controller.fleet.prompts import BYTES_PER_TOKEN
 from controller.fleet.snapshot import ModelView, WorkerView
 from controller.fleet.turns import Turn, Turns

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from controller.fleet.live import Slot
+from controller.fleet.loads import Slot
 
 MAX_TRIES = 8
 MAX_CANDIDATES = 8

@@ -7,7 +7,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.urls import reverse
 
-from controller.fleet.live import Fleet, Slot, WorkerLoad
+from controller.fleet.live import Fleet
+from controller.fleet.loads import Slot, WorkerLoad
 from controller.fleet.policies import Choice
 from controller.gateway import running_gateway
 from controller.ledger.queue import LedgerQueue, write_batch

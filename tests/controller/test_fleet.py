@@ -16,7 +16,8 @@ from controller.fleet.heartbeats import (
     read_heartbeats,
     write_heartbeats,
 )
-from controller.fleet.live import Fleet, Slot
+from controller.fleet.live import Fleet
+from controller.fleet.loads import Slot
 from controller.fleet.snapshot import WorkerView, load_snapshot
 from controller.fleet.wishes import Wish
 from controller.models import Worker

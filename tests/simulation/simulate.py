@@ -9,7 +9,8 @@ from datetime import timedelta
 from django.test import override_settings
 
 from controller.fleet.clock import LoopClock
-from controller.fleet.live import Fleet, Slot
+from controller.fleet.live import Fleet
+from controller.fleet.loads import Slot
 from controller.fleet.wishes import Wish
 from tests.fleets import snapshot_of, worker_view
 from tests.simulation.costs import Costs
