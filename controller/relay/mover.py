@@ -16,19 +16,19 @@ from controller.relay.request import InferenceRequest
 from controller.relay.splicing import SplicedReader, ending_of, shows_running_usage
 
 Fetch = Callable[[WorkerView, str, bytes], Awaitable[bytes]]
+"""The whole answer of a worker to this path and body."""
 
 
 class Mover:
     """One request's stream: what it said so far, and how it goes on elsewhere."""
 
     def __init__(
-        self, request: InferenceRequest, model: ModelView, fleet: Fleet, fetch: Fetch
+        self, request: InferenceRequest, model: ModelView, fleet: Fleet
     ) -> None:
         self.num_moves = 0
         self._request = request
         self._model = model
         self._fleet = fleet
-        self._fetch = fetch
         self.may_move = not moving.why_never(request)
         """It is one answer, of a kind that can be taken up in the middle."""
         self._said: Said | None = None
@@ -107,9 +107,10 @@ class Mover:
     # -- with the next one -------------------------------------------------------
 
     async def go_on_with(
-        self, worker: WorkerView
+        self, worker: WorkerView, fetch: Fetch
     ) -> tuple[Continuation, SplicedReader]:
-        """What to ask this worker, and what reads its answer. Raises `UpstreamBroken`
+        """What to ask this worker, and what reads its answer; `fetch` asks it what has
+        to be known first. Raises `UpstreamBroken`
         and `UpstreamUnreachable`."""
         said, request = self._said, self._request
         assert said is not None
@@ -123,13 +124,15 @@ class Mover:
         else:
             held, num_done = "", said.num_shown
             if moving.stop_strings(request):
-                held, num_done = await self._held_back(worker, said)
+                held, num_done = await self._held_back(worker, said, fetch)
             room = placement.context_length
             question = moving.exactly(request, said, room, held, num_done)
         said.goes_on(question.num_done)
         return question, SplicedReader(request, said, question)
 
-    async def _held_back(self, worker: WorkerView, said: Said) -> tuple[str, int]:
+    async def _held_back(
+        self, worker: WorkerView, said: Said, fetch: Fetch
+    ) -> tuple[str, int]:
         """Text that the first engine held back, and the number of tokens it ends with.
 
         The last tokens may be half a character; they are left to the second engine.
@@ -138,7 +141,7 @@ class Mover:
         for num_tokens in range(len(said.ids), said.num_shown - 1, -1):
             asked = {"model": upstream_model, "tokens": list(said.ids[:num_tokens])}
             body = msgspec.json.encode(asked)
-            answer = await self._fetch(worker, moving.DETOKENIZE_PATH, body)
+            answer = await fetch(worker, moving.DETOKENIZE_PATH, body)
             held = moving.held_back(answer, said.text)
             if held is not None:
                 return held, num_tokens

@@ -19,6 +19,11 @@ class Stopwatch:
     queued_before: float = 0.0
     """Seconds of the waits that are over."""
 
+    @property
+    def has_begun(self) -> bool:
+        """The client has had something: what comes must go on from there."""
+        return bool(self.first_out_at)
+
     def queue(self) -> None:
         """A wait in line begins."""
         self.queued_since = time.perf_counter()
