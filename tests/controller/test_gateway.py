@@ -429,6 +429,24 @@ async def test_a_stream_that_is_closed_in_the_moment_of_its_turn_gives_it_back(
     await asyncio.to_thread(engine.wait_for, started=1)
 
 
+async def test_nothing_of_an_answer_that_failed_comes_out_behind_its_error(
+    transactional_db, engine, settings
+):
+    settings.QUEUE_NOTICE_AFTER = timedelta(seconds=0.01)
+    address = engine.url
+    await new_worker(MODEL, address=address, engine_key=KEY, max_concurrency=1)
+    async with running_gateway() as running:
+        holder = await running.open(SOMEBODY, make_request("[[hang_after=1]]"))
+        waiting = await running.open(chat_caller(2), make_request("[[garbage]]"))
+        await holder.aclose()
+
+        *comments, last = [block async for block in waiting.events()]
+        await waiting.aclose()
+
+    assert all(comment.startswith(b": ") for comment in comments)
+    assert b"upstream_error" in last
+
+
 async def test_without_a_gateway_the_caller_is_told_so():
     with pytest.raises(RuntimeError, match="serve"):
         gateway()
