@@ -1,15 +1,19 @@
 """The chat with a real gateway and a mock engine behind it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from channels.db import database_sync_to_async
+from playwright.sync_api import Browser, Page
 
 from chat.generations import generations, running_generations
 from controller.gateway import running_gateway
 from controller.models import User
+from tests.chromium import DESKTOP, running_chromium, sign_in
 from tests.factories import make_user, make_worker
 from tests.mock_engine import MockEngine, running_mock_engine
+from tests.product import Product
 
 KEY = "engine-key"
 
@@ -40,3 +44,45 @@ async def site(transactional_db: None, engine: MockEngine) -> AsyncIterator[None
     async with running_gateway(), running_generations():
         yield
     assert not generations._running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with running_chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, product: Product) -> dict:
+    """The operator's cookies at the module's own `product`."""
+    return sign_in(browser, product)
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, product: Product, signed_in: dict
+) -> Iterator[Callable[..., Page]]:
+    """Open signed-in pages; nothing may go wrong in their consoles."""
+    contexts, complaints = [], []
+
+    def opened(path: str, permissions: Sequence[str] = (), **options: Any) -> Page:
+        context = browser.new_context(
+            storage_state=signed_in,
+            base_url=product.url,
+            permissions=permissions,
+            **DESKTOP | options,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda said: said.type == "error" and complaints.append(said.text),
+        )
+        page.goto(path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not complaints

@@ -4,11 +4,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.chromium import DESKTOP, PHONE, running_chromium, sign_in
+from tests.chromium import DESKTOP, PHONE
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, quick_product, set_up, wait_until
 
@@ -29,41 +30,11 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield product
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def signed_in(browser: Browser, product: Product) -> dict:
-    return sign_in(browser, product)
-
-
 @pytest.fixture
-def open_page(browser, product, signed_in):
-    """Open the list of keys; nothing may go wrong in the pages' consoles."""
-    contexts, complaints = [], []
-
-    def opened(**options) -> Page:
-        context = browser.new_context(
-            storage_state=signed_in, base_url=product.url, **DESKTOP | options
-        )
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda said: said.type == "error" and complaints.append(said.text),
-        )
-        page.goto("/keys/")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not complaints
+def open_keys(open_page):
+    """Open the list of keys, on which secrets can be copied."""
+    clipboard = ("clipboard-read", "clipboard-write")
+    return partial(open_page, "/keys/", clipboard)
 
 
 def create(page: Page, name: str) -> str:
@@ -87,8 +58,8 @@ def is_as_wide_as_its_window(page: Page) -> bool:
 
 
 @WIDTHS
-def test_a_key_is_made_copied_rotated_and_revoked(open_page, product, width):
-    page = open_page(**width)
+def test_a_key_is_made_copied_rotated_and_revoked(open_keys, product, width):
+    page = open_keys(**width)
     name = f"laptop {width['viewport']['width']}"
     first = create(page, name)
     assert is_as_wide_as_its_window(page)
@@ -118,8 +89,8 @@ def expect_refused(product: Product, secret: str) -> None:
     wait_until(lambda: status_with(product, secret) == 401, "the refusal", seconds=1)
 
 
-def test_the_examples_are_shown_one_at_a_time_by_arrow_keys_too(open_page):
-    page = open_page()
+def test_the_examples_are_shown_one_at_a_time_by_arrow_keys_too(open_keys):
+    page = open_keys()
     secret = create(page, "examples")
     panels = page.locator(".snippet")
     expect(panels.nth(0)).to_be_visible()
@@ -136,8 +107,8 @@ def test_the_examples_are_shown_one_at_a_time_by_arrow_keys_too(open_page):
     assert copied.startswith("# pip install openai")
 
 
-def test_a_key_is_made_by_keyboard_alone(open_page):
-    page = open_page()
+def test_a_key_is_made_by_keyboard_alone(open_keys):
+    page = open_keys()
     page.locator(".fold > summary").first.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
@@ -149,10 +120,10 @@ def test_a_key_is_made_by_keyboard_alone(open_page):
     ).to_be_focused()
 
 
-def test_the_pages_wear_the_chosen_colours(open_page):
-    light = open_page(color_scheme="light")
-    dark = open_page(color_scheme="dark")
-    chosen = open_page(color_scheme="light")
+def test_the_pages_wear_the_chosen_colours(open_keys):
+    light = open_keys(color_scheme="light")
+    dark = open_keys(color_scheme="dark")
+    chosen = open_keys(color_scheme="light")
     chosen.evaluate("localStorage.setItem('switchyard.theme', 'dark')")
     chosen.reload()
 
@@ -164,8 +135,8 @@ def test_the_pages_wear_the_chosen_colours(open_page):
     assert colours[0] != colours[1] == colours[2]
 
 
-def test_the_python_example_works_as_it_stands(open_page, product, tmp_path):
-    page = open_page()
+def test_the_python_example_works_as_it_stands(open_keys, product, tmp_path):
+    page = open_keys()
     create(page, "python")
     script = tmp_path / "example.py"
     script.write_text(page.locator("#snippet-python").text_content())
@@ -178,10 +149,10 @@ def test_the_python_example_works_as_it_stands(open_page, product, tmp_path):
     assert ran.stdout == "t0 t1 t2 t3\n"
 
 
-def test_the_curl_example_works_as_it_stands(open_page, product):
+def test_the_curl_example_works_as_it_stands(open_keys, product):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
-    page = open_page()
+    page = open_keys()
     create(page, "curl")
     command = page.locator("#snippet-curl").text_content()
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
-from tests.chromium import DESKTOP, PHONE, running_chromium, sign_in
+from tests.chromium import DESKTOP, PHONE
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, quick_product, set_up, wait_until
 
@@ -45,42 +45,6 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         product.chat()
         wait_until(product.ledger, "a ledger row")
         yield product
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def signed_in(browser: Browser, product: Product) -> dict:
-    return sign_in(browser, product)
-
-
-@pytest.fixture
-def open_page(browser, product, signed_in):
-    """Open a page; nothing may go wrong in its console."""
-    contexts, complaints = [], []
-
-    def opened(path: str, **options) -> Page:
-        context = browser.new_context(
-            storage_state=signed_in, base_url=product.url, **DESKTOP | options
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda said: said.type == "error" and complaints.append(said.text),
-        )
-        page.goto(path)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not complaints
 
 
 @EACH
