@@ -19,7 +19,7 @@ from controller.relay.explanation import (
     MAX_TRIES,
     Explanation,
 )
-from tests.controller.test_exchange import CALLER, KEY, MODEL, make_request, read_all
+from tests.controller.relaying import CALLER, KEY, MODEL, make_request, read_all
 from tests.controller.test_ledger_queue import finished
 from tests.factories import make_ledger_entry, make_operator, make_worker
 from tests.fleets import snapshot_of, worker_view

@@ -12,7 +12,7 @@ from controller.fleet.probing import MAX_AT_ONCE, Health, Prober
 from controller.gateway import running_gateway
 from controller.models import Worker
 from tests.controller.raw_engine import answering, running_raw_engine
-from tests.controller.test_exchange import (
+from tests.controller.relaying import (
     CALLER,
     KEY,
     MODEL,

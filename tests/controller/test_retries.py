@@ -16,7 +16,7 @@ from controller.errors import (
 from controller.fleet.breaker import BreakerState
 from controller.gateway import running_gateway
 from tests.controller.raw_engine import answering_once, running_raw_engine
-from tests.controller.test_exchange import (
+from tests.controller.relaying import (
     CALLER,
     KEY,
     MODEL,
