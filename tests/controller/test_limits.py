@@ -294,26 +294,59 @@ async def test_money_is_spent_at_the_models_prices(running):
         await spend_all(running, caller)
 
 
-ENDINGS = {
-    "done": "Hi",
-    "length": "[[tokens=500]]",
-    "refused by the engine": "[[status=400]]",
-    "failed": "[[status=500]]",
-    "cut": "[[tokens=40 cut_after=10 interval_ms=1]]",
-    "error event": "[[error_after=5]]",
-    "garbage": "[[garbage=1]]",
+WELL = {
+    "done": {},
+    "done, whole": {"stream": False},
+    "length": {"text": "[[tokens=500]]", "max_tokens": 100},
+    "stop string": {"stop": "t7"},
 }
+BADLY = {
+    "refused by the engine": {"text": "[[status=400]]"},
+    "failed": {"text": "[[status=500]]"},
+    "cut": {"text": "[[tokens=40 cut_after=10 interval_ms=1]]"},
+    "error event": {"text": "[[error_after=5]]"},
+    "garbage": {"text": "[[garbage=1]]"},
+    "time-out": {"text": "[[tokens=40 hang_after=10]]"},
+}
+ENDINGS = WELL | BADLY
 
 
-@pytest.mark.parametrize("text", ENDINGS.values(), ids=ENDINGS)
-async def test_every_ending_is_billed_once(running, text):
+@pytest.mark.parametrize("asked", ENDINGS.values(), ids=ENDINGS)
+async def test_every_ending_is_billed_once(running, settings, asked):
+    settings.UPSTREAM_IDLE_TIMEOUT = timedelta(seconds=0.5)
     caller = await api_caller()
     await limited(running, Kind.TOKENS_PER_DAY, 100_000, key_id=caller.key_id)
 
     with suppress(SwitchyardError):
-        await answer(running, caller, text, max_tokens=100)
+        await answer(running, caller, **{"max_tokens": 100} | asked)
 
     assert await spent(running) == await billed(running)
+    assert await LedgerEntry.objects.acount() == 1
+
+
+@pytest.mark.parametrize("asked", WELL.values(), ids=WELL)
+async def test_what_is_billed_is_what_the_engine_counted(running, engine, asked):
+    caller = await api_caller()
+
+    await answer(running, caller, **asked)
+
+    counted = engine.totals()
+    assert counted.generation_tokens > 0
+    assert await billed(running) == counted.prompt_tokens + counted.generation_tokens
+
+
+async def test_a_client_that_leaves_before_the_first_byte_pays_nothing(running, engine):
+    caller = await api_caller()
+    await limited(running, Kind.TOKENS_PER_DAY, 100_000, key_id=caller.key_id)
+
+    opening = asyncio.create_task(
+        running.open(caller, make_request("[[hang_after=0]]"))
+    )
+    await asyncio.to_thread(engine.wait_for, started=1)
+    opening.cancel()
+    await asyncio.wait([opening])
+
+    assert await spent(running) == await billed(running) == 0
     assert await LedgerEntry.objects.acount() == 1
 
 
