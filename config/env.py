@@ -82,6 +82,19 @@ def listing(name: str, default: tuple[str, ...] = ()) -> list[str]:
     return [item.strip() for item in raw.split(",") if item.strip()] or list(default)
 
 
+def percentages(name: str, default: tuple[int, ...]) -> list[int]:
+    """Whole numbers from 1 to 100, comma-separated, lowest first, each once."""
+
+    def parse(raw: str) -> list[int]:
+        numbers = sorted({int(item) for item in raw.split(",") if item.strip()})
+        if not numbers or numbers[0] < 1 or numbers[-1] > 100:
+            raise ValueError(raw)
+        return numbers
+
+    wanted = "a list of whole numbers from 1 to 100 such as 50, 80, 100"
+    return _read(name, list(default), parse, wanted)
+
+
 def networks(name: str, default: tuple[str, ...]) -> list[Network]:
     """Networks in CIDR notation, comma-separated; a lone address is one host."""
 

@@ -182,7 +182,8 @@ ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 MAX_KEYS_PER_USER = env.integer("MAX_KEYS_PER_USER", default=100)
 
 # -- E-mail ---------------------------------------------------------------------------
-# Without a mail server, letters are printed where the web process writes its log.
+# Without a mail server, letters are printed where the process that sends them writes
+# its log.
 EMAIL_HOST = env.text("EMAIL_HOST")
 EMAIL_BACKEND = (
     "django.core.mail.backends.smtp.EmailBackend"
@@ -365,6 +366,14 @@ USAGE_DAILY_RETENTION_DAYS = env.integer("USAGE_DAILY_RETENTION_DAYS", 3660, min
 # What prices are in, as ISO 4217 calls it; shown, never reckoned with.
 CURRENCY = env.text("CURRENCY", "USD")
 
+# -- Alerts ---------------------------------------------------------------------------
+# At how many per cent of a budget its owner is told.
+BUDGET_ALERT_THRESHOLDS = env.percentages("BUDGET_ALERT_THRESHOLDS", (50, 80, 100))
+# Called for each alert, signed. It is the operator's own: private addresses are fine.
+ALERT_WEBHOOK_URL = env.secret("ALERT_WEBHOOK_URL")
+ALERT_WEBHOOK_SECRET = env.secret("ALERT_WEBHOOK_SECRET")
+ALERT_WEBHOOK_TIMEOUT = env.seconds("ALERT_WEBHOOK_TIMEOUT", default=10)
+
 # -- Task worker ----------------------------------------------------------------------
 CELERY_FOLDER = VAR_DIR / "celery"
 CELERY_BROKER_URL = REDIS_URL or "filesystem://"
@@ -397,6 +406,7 @@ CELERY_BEAT_SCHEDULE = {
         "task": "controller.tasks.reconcile_budgets",
         "schedule": 300,
     },
+    "alert of budgets": {"task": "controller.tasks.alert_of_budgets", "schedule": 60},
     "roll up ledger": {"task": "controller.tasks.roll_up_ledger", "schedule": 60},
     "prune ledger": {"task": "controller.tasks.prune_ledger", "schedule": 3600},
     "prune flags": {"task": "controller.tasks.prune_flags", "schedule": 3600},

@@ -11,6 +11,8 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from controller.limits.webhook import is_usable_secret
+
 
 @register(Tags.security)
 def field_keys_are_usable(
@@ -134,6 +136,43 @@ def verification_letters_can_be_sent(
             " only printed, so nobody new can sign in.",
             hint="Set EMAIL_HOST, or EMAIL_VERIFICATION=none.",
             id="controller.W004",
+        )
+    ]
+
+
+@register(Tags.security)
+def alerts_are_signed(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Unsigned, a receiver could not tell them from anybody's."""
+    if not settings.ALERT_WEBHOOK_URL or is_usable_secret(
+        settings.ALERT_WEBHOOK_SECRET
+    ):
+        return []
+    return [
+        Error(
+            "ALERT_WEBHOOK_URL is set, and ALERT_WEBHOOK_SECRET is not 24 bytes or more"
+            " in base64.",
+            hint='Make one with: python -c \'import base64, secrets; print("whsec_" +'
+            " base64.b64encode(secrets.token_bytes(32)).decode())'",
+            id="controller.E004",
+        )
+    ]
+
+
+@register()
+def alert_webhook_is_an_address(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    parts = urlsplit(settings.ALERT_WEBHOOK_URL)
+    is_address = parts.scheme in {"http", "https"} and parts.hostname
+    if not settings.ALERT_WEBHOOK_URL or is_address:
+        return []
+    return [
+        Error(
+            "ALERT_WEBHOOK_URL is not the address of a web server.",
+            hint="Write it whole, such as https://alerts.example.org/switchyard.",
+            id="controller.E005",
         )
     ]
 

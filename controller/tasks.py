@@ -9,6 +9,7 @@ from django.utils.timezone import now
 
 from controller import retention
 from controller.ledger import reconciliation, rollups
+from controller.limits import alerts, announcements
 from controller.limits.reconciliation import prune_spendings, reconcile_leases
 from controller.models import ProcessHeard
 from controller.models.usage import day_of
@@ -28,6 +29,22 @@ def reconcile_budgets() -> None:
     if returned := reconcile_leases():
         logger.info("%d units of dead processes' leases are back", returned)
     prune_spendings()
+    alerts.prune_alerts()
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def alert_of_budgets() -> None:
+    """Tell of budgets that have newly reached a threshold, and again of those alerts
+    that could not be sent before."""
+    alerts.raise_alerts()
+    for alert_id in alerts.due_alerts():
+        send_alert.delay(str(alert_id))
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def send_alert(alert_id: str) -> None:
+    """Send this alert by mail and webhook, if it is still to be sent."""
+    announcements.send(alert_id)
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]

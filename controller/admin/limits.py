@@ -12,7 +12,6 @@ from django.utils.translation import gettext_lazy as _
 from controller.admin.base import AnnouncingAdmin
 from controller.limits.periods import Period
 from controller.models import Limit, Spending
-from controller.prices import NANOS
 
 
 class OwnerFilter(admin.SimpleListFilter):
@@ -78,23 +77,16 @@ class LimitAdmin(AnnouncingAdmin):
 
     @admin.display(description=_("amount"), ordering="amount")
     def shown_amount(self, limit: Limit) -> str:
-        return amount_in_words(limit, limit.units)
+        return limit.in_words(limit.units)
 
     @admin.display(description=_("used or leased"))
     def used(self, limit: Any) -> str:
         """Of budgets, in this day or month; rates are counted in web processes."""
         if limit.kind not in Limit.BUDGETS:
             return "-"
-        is_monthly = limit.kind.endswith("per_month")
-        start = (Period.month if is_monthly else Period.day)(now()).starts_on
+        start = Period.of(limit.kind, now()).starts_on
         spent = sum(
             row.spent for row in limit.current_spendings if row.period_start == start
         )
         percent = 100 * spent / limit.units if limit.units else 100
-        return f"{amount_in_words(limit, spent)} ({percent:.0f} %)"
-
-
-def amount_in_words(limit: Limit, units: int) -> str:
-    """Money with its cents, all else as whole numbers."""
-    in_money = limit.kind in Limit.IN_MONEY
-    return f"{units / NANOS:,.2f}" if in_money else f"{units:,}"
+        return f"{limit.in_words(spent)} ({percent:.0f} %)"

@@ -35,6 +35,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Teams"), "groups", "team"),
             (_("API keys"), "key", "apikey"),
             (_("Limits"), "speed", "limit"),
+            (_("Budget alerts"), "notifications", "budgetalert"),
             (_("Invitations"), "mail", "invitation"),
             (_("Allowed origins"), "language", "allowedorigin"),
         ),

@@ -11,6 +11,12 @@ class Period:
     ends_at: datetime
 
     @classmethod
+    def of(cls, kind: str, moment: datetime) -> Self:
+        """The present period, at this moment, of a budget of this kind."""
+        is_monthly = kind.endswith("per_month")
+        return cls.month(moment) if is_monthly else cls.day(moment)
+
+    @classmethod
     def day(cls, moment: datetime) -> Self:
         """The day of this moment."""
         today = moment.astimezone(UTC).date()

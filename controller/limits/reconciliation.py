@@ -56,8 +56,7 @@ def used_of(spending: Spending) -> int:
 def _rows_of(spending: Spending) -> QuerySet[LedgerEntry]:
     """The requests that this budget pays for."""
     start = datetime.combine(spending.period_start, time(), tzinfo=UTC)
-    is_monthly = spending.limit.kind.endswith("per_month")
-    end = (Period.month if is_monthly else Period.day)(start).ends_at
+    end = Period.of(spending.limit.kind, start).ends_at
     rows = LedgerEntry.objects.filter(
         _owned_by(spending.limit), created_at__gte=start, created_at__lt=end
     )

@@ -1,6 +1,7 @@
 """What the controller persists: identity, the fleet, the ledger, moderation and the
 revision."""
 
+from controller.models.alerts import BudgetAlert
 from controller.models.engines import EngineStart
 from controller.models.fleet import (
     Adapter,
@@ -23,6 +24,7 @@ __all__ = [
     "Adapter",
     "AllowedOrigin",
     "ApiKey",
+    "BudgetAlert",
     "EngineStart",
     "Invitation",
     "JoinToken",

@@ -143,6 +143,11 @@ class Limit(models.Model):
         """The amount in whole numbers: billionths of money, or what is counted."""
         return int(self.amount * NANOS if self.kind in self.IN_MONEY else self.amount)
 
+    def in_words(self, units: int) -> str:
+        """Money with its cents, all else as whole numbers."""
+        in_money = self.kind in self.IN_MONEY
+        return f"{units / NANOS:,.2f}" if in_money else f"{units:,}"
+
     @classmethod
     def put(
         cls,

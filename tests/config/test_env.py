@@ -30,6 +30,10 @@ def read_integer(name: str) -> int:
     return env.integer(name, default=7, minimum=1)
 
 
+def read_percentages(name: str) -> list[int]:
+    return env.percentages(name, default=(50,))
+
+
 def read_seconds(name: str) -> timedelta:
     return env.seconds(name, default=0.5)
 
@@ -40,6 +44,7 @@ def read_seconds(name: str) -> timedelta:
         (read_boolean, "off", False),
         (read_boolean, " TRUE ", True),
         (read_integer, "12", 12),
+        (read_percentages, "100, 80,80,", [80, 100]),
         (read_seconds, "1.5", timedelta(seconds=1.5)),
         (read_choice, "b", "b"),
         (
@@ -64,6 +69,7 @@ def test_unset_and_empty_mean_the_default(monkeypatch, raw):
 
     assert read_boolean(NAME) is True
     assert read_integer(NAME) == 7
+    assert read_percentages(NAME) == [50]
     assert read_seconds(NAME) == timedelta(seconds=0.5)
     assert read_choice(NAME) == "a"
     assert read_networks(NAME) == [ip_network("10.0.0.0/8")]
@@ -78,6 +84,10 @@ def test_unset_and_empty_mean_the_default(monkeypatch, raw):
         (read_integer, "1.5", "whole number of at least 1"),
         (read_integer, "0", "whole number of at least 1"),
         (read_integer, "9" * 5000, "whole number"),
+        (read_percentages, "0", "whole numbers from 1 to 100"),
+        (read_percentages, "50, 101", "whole numbers from 1 to 100"),
+        (read_percentages, "half", "such as 50, 80, 100"),
+        (read_percentages, ",", "such as 50, 80, 100"),
         (read_seconds, "soon", "positive number of seconds"),
         (read_seconds, "0", "positive number of seconds"),
         (read_seconds, "nan", "positive number of seconds"),

@@ -133,3 +133,28 @@ def test_every_variable_that_is_read_is_documented():
 
     assert len(names) > 30
     assert {name for name in names if f"`{name}`" not in documented} == set()
+
+
+@pytest.mark.parametrize(
+    ("secret", "wrong"),
+    [
+        ("", {"controller.E004"}),
+        ("whsec_c2hvcnQ=", {"controller.E004"}),
+        ("a passphrase that is long, and no base64", {"controller.E004"}),
+        ("whsec_" + "c2Vj" * 8, set()),
+        ("c2Vj" * 8, set()),
+    ],
+)
+def test_a_webhook_needs_a_secret_that_signs(db, settings, secret, wrong):
+    settings.ALERT_WEBHOOK_URL = "http://10.0.0.7:9000/alerts"
+    settings.ALERT_WEBHOOK_SECRET = secret
+
+    assert found() == wrong
+
+
+@pytest.mark.parametrize("url", ["alerts.example.org", "ftp://host/x", "https:///x"])
+def test_a_webhook_that_is_no_address_is_an_error(db, settings, url):
+    settings.ALERT_WEBHOOK_URL = url
+    settings.ALERT_WEBHOOK_SECRET = "c2Vj" * 8
+
+    assert found() == {"controller.E005"}
