@@ -4,14 +4,13 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Prefetch, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
 from controller.admin.base import AnnouncingAdmin
-from controller.limits.periods import Period
-from controller.models import Limit, Spending
+from controller.limits.standing import standing, with_current_spendings
+from controller.models import Limit
 
 
 class OwnerFilter(admin.SimpleListFilter):
@@ -58,14 +57,7 @@ class LimitAdmin(AnnouncingAdmin):
     search_help_text = _("Key, user or team")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Limit]:
-        today, month = Period.day(now()), Period.month(now())
-        current = Spending.objects.filter(
-            period_start__in=(today.starts_on, month.starts_on)
-        )
-        limits: QuerySet[Limit] = super().get_queryset(request)
-        return limits.select_related("key", "user", "team").prefetch_related(
-            Prefetch("spendings", current, to_attr="current_spendings")
-        )
+        return with_current_spendings(super().get_queryset(request))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """What is used belongs to this owner and kind."""
@@ -80,13 +72,10 @@ class LimitAdmin(AnnouncingAdmin):
         return limit.in_words(limit.units)
 
     @admin.display(description=_("used or leased"))
-    def used(self, limit: Any) -> str:
+    def used(self, limit: Limit) -> str:
         """Of budgets, in this day or month; rates are counted in web processes."""
-        if limit.kind not in Limit.BUDGETS:
+        now = standing(limit)
+        if now.used is None:
             return "-"
-        start = Period.of(limit.kind, now()).starts_on
-        spent = sum(
-            row.spent for row in limit.current_spendings if row.period_start == start
-        )
-        percent = 100 * spent / limit.units if limit.units else 100
-        return f"{limit.in_words(spent)} ({percent:.0f} %)"
+        percent = 100 * now.used / limit.units if limit.units else 100
+        return f"{now.used_in_words} ({percent:.0f} %)"

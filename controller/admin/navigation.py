@@ -36,6 +36,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("API keys"), "key", "apikey"),
             (_("Limits"), "speed", "limit"),
             (_("Budget alerts"), "notifications", "budgetalert"),
+            (_("Requests for more"), "contact_support", "limitrequest"),
             (_("Invitations"), "mail", "invitation"),
             (_("Allowed origins"), "language", "allowedorigin"),
         ),

@@ -14,7 +14,7 @@ from controller.models.fleet import (
 )
 from controller.models.identity import ApiKey, Invitation, Membership, Team, User
 from controller.models.ledger import LedgerEntry
-from controller.models.limits import Lease, Limit, Spending
+from controller.models.limits import Lease, Limit, LimitRequest, Spending
 from controller.models.moderation import ModerationFlag, ModerationRule
 from controller.models.origins import AllowedOrigin
 from controller.models.revision import ProcessHeard, Revision
@@ -32,6 +32,7 @@ __all__ = [
     "LedgerEntry",
     "LedgerHour",
     "Limit",
+    "LimitRequest",
     "Membership",
     "ModelAlias",
     "ModerationFlag",

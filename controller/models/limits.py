@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
@@ -112,10 +112,6 @@ class Limit(models.Model):
             raise ValidationError(
                 {"kind": _("A key's own requests at once are set on the key.")}
             )
-        if self.amount is not None and self.amount > MAX_AMOUNT:
-            raise ValidationError(
-                {"amount": _("At most %(most)s.") % {"most": f"{MAX_AMOUNT:,}"}}
-            )
         twins = (
             type(self)
             .objects.exclude(pk=self.pk)
@@ -125,8 +121,19 @@ class Limit(models.Model):
             raise ValidationError(
                 _("There is one already of this kind for this owner: change that.")
             )
-        is_whole = self.amount is None or self.amount == int(self.amount)
-        if self.kind not in self.IN_MONEY and not is_whole:
+        if self.amount is not None:
+            self.check_amount(self.kind, self.amount)
+
+    @classmethod
+    def check_amount(cls, kind: str, amount: Decimal) -> None:
+        """Raise `ValidationError` for what no limit of this kind can be."""
+        if amount < 0:
+            raise ValidationError({"amount": _("At least 0.")})
+        if amount > MAX_AMOUNT:
+            raise ValidationError(
+                {"amount": _("At most %(most)s.") % {"most": f"{MAX_AMOUNT:,}"}}
+            )
+        if kind not in cls.IN_MONEY and amount != int(amount):
             raise ValidationError({"amount": _("A whole number, please.")})
 
     @property
@@ -144,9 +151,13 @@ class Limit(models.Model):
         return int(self.amount * NANOS if self.kind in self.IN_MONEY else self.amount)
 
     def in_words(self, units: int) -> str:
-        """Money with its cents, all else as whole numbers."""
-        in_money = self.kind in self.IN_MONEY
-        return f"{units / NANOS:,.2f}" if in_money else f"{units:,}"
+        """So much of this kind: money with its cents, all else as whole numbers."""
+        scale = NANOS if self.kind in self.IN_MONEY else 1
+        return self.amount_in_words(self.kind, Decimal(units) / scale)
+
+    @classmethod
+    def amount_in_words(cls, kind: str, amount: Decimal) -> str:
+        return f"{amount:,.2f}" if kind in cls.IN_MONEY else f"{int(amount):,}"
 
     @classmethod
     def put(
@@ -171,11 +182,102 @@ class Limit(models.Model):
             Revision.bump("keys")
         return limit
 
+    def change(self, amount: Decimal) -> bool:
+        """Whether the limit was still there to be set; every web process learns of
+        it."""
+        with transaction.atomic():
+            changed = type(self).objects.filter(pk=self.pk).update(amount=amount)
+            Revision.bump("keys")
+        return bool(changed)
+
     def remove(self) -> None:
         """Lift the limit; every web process learns of it."""
         with transaction.atomic():
             self.delete()
             Revision.bump("keys")
+
+
+class LimitRequestQuerySet(models.QuerySet["LimitRequest"]):
+    def open(self) -> Self:
+        """Requests that nobody has answered."""
+        return self.filter(state=LimitRequest.State.OPEN)
+
+
+class LimitRequest(models.Model):
+    """A person's wish for more of a limit, and what an operator answered."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("open")
+        APPROVED = "approved", _("approved")
+        DENIED = "denied", _("denied")
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="limit_requests"
+    )
+    limit = models.ForeignKey(
+        Limit, models.SET_NULL, null=True, related_name="requests"
+    )
+    # Whose limit of which kind it was: they outlive it.
+    owner_name = models.CharField(_("limit of"), max_length=200)
+    kind = models.CharField(_("limits"), max_length=30, choices=Limit.Kind)
+    amount = models.DecimalField(_("wished"), max_digits=18, decimal_places=6)
+    reason = models.TextField(_("reason"), max_length=1000)
+    state = models.CharField(
+        _("state"), max_length=10, choices=State, default=State.OPEN
+    )
+    granted = models.DecimalField(
+        _("granted"), max_digits=18, decimal_places=6, null=True
+    )
+    answer = models.TextField(_("answer"), max_length=1000, blank=True)
+    created_at: "models.DateTimeField[datetime, datetime]" = models.DateTimeField(
+        _("asked"), default=now
+    )
+    decided_at = models.DateTimeField(_("decided"), null=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        verbose_name=_("decided by"),
+    )
+
+    objects = LimitRequestQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("request for more")
+        verbose_name_plural = _("requests for more")
+        # Those that wait first, then the latest answers.
+        ordering = [F("decided_at").desc(nulls_first=True), "-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "limit"],
+                condition=Q(state="open"),
+                name="one_open_request_a_person_and_limit",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="open", decided_at=None)
+                | Q(state__in=["approved", "denied"], decided_at__isnull=False),
+                name="limit_request_is_open_until_decided",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.owner_name} for {self.user}"
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == self.State.OPEN
+
+    @property
+    def wished_in_words(self) -> str:
+        return Limit.amount_in_words(self.kind, self.amount)
+
+    @property
+    def granted_in_words(self) -> str:
+        """Empty where nothing was granted."""
+        if self.granted is None:
+            return ""
+        return Limit.amount_in_words(self.kind, self.granted)
 
 
 class Spending(models.Model):
