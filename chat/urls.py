@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path, re_path
 from django.views.i18n import set_language
 
-from chat import key_pages, usage_pages, views
+from chat import key_pages, limit_pages, usage_pages, views
 
 app_name = "chat"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -13,6 +13,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("keys/<int:key_id>/rotate/", key_pages.rotate_key, name="rotate_key"),
     path("keys/<int:key_id>/end-overlap/", key_pages.end_overlap, name="end_overlap"),
     path("keys/<int:key_id>/revoke/", key_pages.revoke_key, name="revoke_key"),
+    path("limits/", limit_pages.limits_page, name="limits"),
+    path("limits/<int:limit_id>/ask/", limit_pages.ask_for_more, name="ask_for_more"),
+    path(
+        "limits/requests/<int:request_id>/withdraw/",
+        limit_pages.withdraw_request,
+        name="withdraw_request",
+    ),
+    path("limits/keys/<int:key_id>/", limit_pages.limit_team_key, name="limit_key"),
     path("usage/", usage_pages.usage_page, name="usage"),
     re_path(
         r"^usage/requests\.(?P<kind>csv|jsonl)$",
