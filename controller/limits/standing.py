@@ -54,8 +54,7 @@ def standing(limit: Any) -> Standing:
     """How a limit `with_current_spendings` stands. No query."""
     if limit.kind not in Limit.BUDGETS:
         return Standing(limit)
-    is_monthly = limit.kind.endswith("per_month")
-    period = (Period.month if is_monthly else Period.day)(now())
+    period = Period.of(limit.kind, now())
     spent = sum(
         row.spent
         for row in limit.current_spendings

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0021_engine_starts"),
+        ("controller", "0022_budget_alerts"),
     ]
 
     operations = [
