@@ -1,5 +1,6 @@
 """The ledger beside the engines' own counts, start by start."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -155,3 +156,13 @@ def test_the_console_shows_the_difference(client, worker):
     page = client.get(reverse("admin:controller_enginestart_changelist"))
 
     assert "+250,000 ppm" in page.text
+
+
+def test_the_console_shows_that_a_start_is_not_compared_yet(client, worker):
+    client.force_login(make_operator())
+    beat(worker, 10, 5)
+
+    page = client.get(reverse("admin:controller_enginestart_changelist"))
+
+    [cell] = re.findall(r'<td class="field-difference.*?</td>', page.text, re.DOTALL)
+    assert re.sub("<.*?>", "", cell).strip() == "-"
