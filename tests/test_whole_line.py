@@ -161,7 +161,9 @@ def test_a_person_asks_and_an_operator_looks(line, tmp_path):
     ):
         page = context.new_page()
         page.goto("/")
-        page.get_by_label("Message", exact=True).fill("What is the capital of France?")
+        # In these words the small model is sure of its answer, at any draw.
+        question = "What is the capital city of France? Answer in one sentence."
+        page.get_by_label("Message", exact=True).fill(question)
         page.keyboard.press("Enter")
         answer = page.locator("article").nth(1)
         expect(answer).to_contain_text("France", timeout=60_000)
@@ -238,4 +240,5 @@ def worker_of(line: Line, model: str) -> dict[str, Any]:
 
 
 def running(line: Line, model: str) -> int:
-    return worker_of(line, model)["running"]
+    """By the last heartbeats, however late: on a busy machine workers fall silent."""
+    return sum(row["running"] for row in rows_of(line, model))
