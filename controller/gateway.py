@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -54,6 +54,8 @@ from controller.relay.retrying import RetryBudget
 from controller.threads import DatabaseThread
 
 logger = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch")
 
 HEARTBEAT_WRITE_INTERVAL = timedelta(seconds=1)
 BREAKER_WRITE_INTERVAL = timedelta(seconds=1)
@@ -251,31 +253,31 @@ class Gateway:
     async def flush(self) -> None:
         """Write finished requests; keep what fails for the next try."""
         batch = self.ledger.take()
-        try:
-            await self._writes.run(write_batch, batch)
-        except BaseException:
-            self.ledger.give_back(batch)
-            raise
+        await self._write_or(self.ledger.give_back, write_batch, batch)
         await self._writes.run(metrics.observe, batch)
+
+    async def _write_or(
+        self,
+        give_back: Callable[[Batch], None],
+        write: Callable[[Batch], None],
+        batch: Batch,
+    ) -> None:
+        """Write what was taken to be written; give it back if that fails."""
+        try:
+            await self._writes.run(write, batch)
+        except BaseException:
+            give_back(batch)
+            raise
 
     async def _write_flags(self) -> None:
         batch = self.moderator.flags.take()
-        if not batch:
-            return
-        try:
-            await self._writes.run(write_flags, batch)
-        except BaseException:
-            self.moderator.flags.give_back(batch)
-            raise
+        if batch:
+            await self._write_or(self.moderator.flags.give_back, write_flags, batch)
 
     async def _write_heartbeats(self) -> None:
         self.client.sweep()
         heard = self.fleet.take_heartbeats()
-        try:
-            await self._writes.run(write_heartbeats, heard)
-        except BaseException:
-            self.fleet.give_back(heard)
-            raise
+        await self._write_or(self.fleet.give_back, write_heartbeats, heard)
         await self._writes.run(mark_expired, self.fleet.silent_workers())
 
     async def _write_breakers(self) -> None:
