@@ -103,6 +103,27 @@ def test_a_lost_connection_is_made_again_and_the_stream_goes_on(open_page, engin
     assert len(sockets) == 2
 
 
+def test_a_question_asked_before_the_page_is_connected_is_sent_when_it_is(
+    open_page, engine
+):
+    page = open_page("/")
+    sockets = []
+
+    def refused_once(socket):
+        sockets.append(socket)
+        if len(sockets) == 1:
+            socket.close(code=1001)
+        else:
+            socket.connect_to_server()
+
+    page.route_web_socket("**/ws/chat/", refused_once)
+    page.reload()
+    page.get_by_label("Message", exact=True).fill("Too early?")
+    page.keyboard.press("Enter")
+
+    expect(last_answer(page).locator(".answer")).to_have_text(words(8))
+
+
 def test_stop_ends_the_answer_here_and_in_the_engine(open_page, engine):
     page = open_page("/")
     ask(page, "go on [[tokens=5000 interval_ms=10]]")

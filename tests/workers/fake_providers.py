@@ -311,6 +311,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(Refusal(200, self.provider.models()))
 
     def do_POST(self) -> None:
+        try:
+            self._take_chat()
+        except ConnectionError:
+            self.provider.client_left.set()
+            raise
+
+    def _take_chat(self) -> None:
         provider = self.provider
         length = int(self.headers["content-length"])
         body = json.loads(self.rfile.read(length))
@@ -366,7 +373,6 @@ class _Handler(BaseHTTPRequestHandler):
         while not self.provider.go_on.is_set():
             with suppress(TimeoutError):
                 if self.connection.recv(1) == b"":
-                    self.provider.client_left.set()
                     raise ConnectionAbortedError
         self.connection.settimeout(None)
 

@@ -23,8 +23,13 @@ export class Composer {
     this.onStop = onStop;
     this.isBusy = false;
     this.canSend = false;
+    /** Asked to send before the page could: it is done as soon as it can. */
+    this.isEager = false;
     this.form.onsubmit = (event) => this.submit(event);
-    this.input.addEventListener("input", () => this.change());
+    this.input.addEventListener("input", () => {
+      this.isEager = false;
+      this.change();
+    });
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.change();
     // On a phone this would open the keyboard over the page.
@@ -39,6 +44,7 @@ export class Composer {
     this.button.title = say(isBusy ? "stop" : "send");
     this.button.setAttribute("aria-label", this.button.title);
     this.change();
+    if (canSend && !isBusy && this.isEager) this.send();
   }
 
   /** Enter sends, but not while an input method composes, nor on a phone. */
@@ -55,7 +61,12 @@ export class Composer {
       this.onStop();
       return;
     }
+    this.send();
+  }
+
+  send() {
     const text = this.input.value.trim();
+    this.isEager = Boolean(text) && !this.canSend;
     if (!text || !this.canSend) return;
     if ([...text].length > this.maxChars) {
       this.refuse(say("promptTooLong", { count: count(this.maxChars) }));
