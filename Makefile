@@ -19,7 +19,7 @@ run: environment $(if $(filter vllm,$(ENGINE)),environment-vllm) ## Start everyt
 test: environment-test environment-vllm ## Lint, then run every test, real engines included (ARGS).
 	@deploy/system-packages
 	@lint=0; $(MAKE) --no-print-directory lint-here || lint=$$?; \
-	.venv/bin/python -m pytest $(COVERAGE) $(ARGS) && exit $$lint
+	.venv/bin/python -m pytest $(COVERAGE) --reruns 1 $(ARGS) && exit $$lint
 
 lint: environment-test lint-here ## Check style and types.
 
