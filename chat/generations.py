@@ -26,7 +26,6 @@ from chat.models import Message
 from controller.errors import ShuttingDown, SwitchyardError
 from controller.fleet.line import Place
 from controller.gateway import gateway
-from controller.identity.caller import chat_caller
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
 from controller.relay.sse import decode_events
@@ -178,7 +177,8 @@ class Generation:
             size=sum(len(each["content"]) for each in turn.history),
             session=str(turn.conversation_id),
         )
-        exchange = await gateway().open(chat_caller(turn.user_id), request)
+        caller = await gateway().chat_caller(turn.user_id)
+        exchange = await gateway().open(caller, request)
         self._exchange = exchange
         async with contextlib.aclosing(exchange):
             self._note_place(exchange.place)

@@ -182,7 +182,7 @@ class StoreUnavailable(SwitchyardError):
     def __init__(self) -> None:
         super().__init__(
             "The server cannot reach its database now, and has not seen this key"
-            " since it started. Try again shortly.",
+            " or account since it started. Try again shortly.",
             retry_after=5,
         )
 

@@ -28,13 +28,14 @@ from controller.fleet.live import Fleet
 from controller.fleet.probing import Prober
 from controller.fleet.snapshot import ModelView, load_snapshot
 from controller.fleet.turns import Turns
-from controller.identity.caller import Caller
+from controller.identity.caller import Caller, chat_caller
 from controller.identity.keyring import (
     KeyRing,
     imported_digests,
     unrevoked_ids,
     write_last_used,
 )
+from controller.identity.memberships import Memberships
 from controller.ledger.queue import LedgerQueue, write_batch
 from controller.limits.book import load_book
 from controller.limits.leases import DatabaseLeases
@@ -82,6 +83,7 @@ class Gateway:
         # Apart: requests wait for leases, and the ledger's batches may be long.
         self._leases = DatabaseThread("gateway-leases")
         self.keys = KeyRing(self._reads.run)
+        self._memberships = Memberships(self._reads.run)
         self.origins = OriginRules()
         self._rates = RedisRates(settings.REDIS_URL) if settings.REDIS_URL else None
         self.limits = Limiter(DatabaseLeases(self._leases.run), self._rates)
@@ -135,6 +137,13 @@ class Gateway:
             await exchange.aclose()
             raise
         return exchange
+
+    async def chat_caller(self, user_id: int) -> Caller:
+        """Who a signed-in user is, teams and all. No query, but for the first time.
+
+        Raises `StoreUnavailable`.
+        """
+        return chat_caller(user_id, await self._memberships.teams_of(user_id))
 
     def find_model(self, caller: Caller, name: str) -> ModelView:
         """The model of this name or alias. Raises `ModelNotFound`, also for one that
@@ -297,6 +306,7 @@ class Gateway:
         counts, known = await self._reads.run(Revision.current), self._revision
         if counts.keys != known.keys:
             self.keys.forget(await self._reads.run(imported_digests))
+            self._memberships.forget()
             self.limits.adopt(await self._reads.run(load_book))
             await self._end_revoked()
         if counts.origins != known.origins:

@@ -14,6 +14,9 @@ class Caller:
     user_id: int | None = None
     key_id: int | None = None
     team_id: int | None = None
+    """The one that a key belongs to."""
+    teams: frozenset[int] = frozenset()
+    """Whose rules hold: a key's team, or all those of somebody who signed in."""
     scopes: frozenset[str] = frozenset({"inference"})
     allowed_models: frozenset[str] | None = None
     """Names this caller may ask for; None: every model."""
@@ -25,9 +28,10 @@ class Caller:
         return allowed is None or any(name in allowed for name in names)
 
 
-def chat_caller(user_id: int) -> Caller:
-    """The caller that a signed-in user is on the chat page."""
-    return Caller(face="chat", identity=f"user:{user_id}", user_id=user_id)
+def chat_caller(user_id: int, teams: frozenset[int] = frozenset()) -> Caller:
+    """The caller that a signed-in user is on the chat page; `Gateway.chat_caller` knows
+    their teams."""
+    return Caller(face="chat", identity=f"user:{user_id}", user_id=user_id, teams=teams)
 
 
 def guest_caller(face: str, max_concurrent: int) -> Caller:

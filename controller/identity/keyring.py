@@ -83,6 +83,7 @@ def _caller_of(key: ApiKey) -> Caller:
         user_id=key.user_id,
         key_id=key.pk,
         team_id=key.team_id,
+        teams=frozenset() if key.team_id is None else frozenset({key.team_id}),
         scopes=frozenset(key.scopes),
         allowed_models=None if models is None else frozenset(models),
         max_concurrent=key.max_concurrent,

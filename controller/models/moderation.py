@@ -12,7 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from controller.identity import encryption
 from controller.models.ledger import LedgerEntry
-from controller.moderation.matching import CannotMatch, check_pattern, check_term
+from controller.moderation.matching import check_pattern, check_term
+from controller.moderation.patterns import CannotMatch
 
 MAX_TERMS = 20_000
 

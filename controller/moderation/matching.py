@@ -1,33 +1,25 @@
 """Many rules matched as one set: all literal terms by one automaton, all patterns by
-one RE2 set. Both take time linear in the text, whatever the rules are.
+RE2 (`patterns.py`). Both take time linear in the text, whatever the rules are.
 
 A set that is compiled never changes. Positions here are canonical (`reading.py`).
 """
 
-import logging
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import re2
 from ahocorasick_rs import AhoCorasick, Implementation
 
+from controller.moderation.patterns import CannotMatch, PatternSet, compile_pattern
 from controller.moderation.reading import canonical
 from controller.moderation.widths import longest_match
-
-logger = logging.getLogger(__name__)
 
 MAX_TERM_CHARS = 200
 MAX_PATTERN_CHARS = 1000
 # So much of a stream is held back, at most, to be sure that no pattern begins there.
 MAX_STREAMED_MATCH = 256
-# Of one compiled pattern, and of a whole set; RE2's own is 8 MiB.
-PATTERN_BYTES = 4 * 2**20
-SET_BYTES = 64 * 2**20
-# By this text, which is in no other, a set is seen to match what is in it.
-SENTINEL = "\x00sentinel\x00"
 BEGINNING_CHARS = 3
 
 BLOCK, REDACT, FLAG = "block", "redact", "flag"
@@ -55,10 +47,6 @@ class Found(NamedTuple):
     start: int
     end: int
     rule: Rule
-
-
-class CannotMatch(ValueError):
-    """A term or pattern that no rule can have, in words for whoever wrote it."""
 
 
 def check_term(term: str) -> None:
@@ -100,27 +88,6 @@ def check_pattern(pattern: str, is_streamed: bool) -> None:
             f" streams is held back for {MAX_STREAMED_MATCH} at most. Limit its"
             " repetitions, such as {1,40} in place of +, or use it for input alone."
         )
-
-
-def compile_pattern(pattern: str) -> "re2._Regexp":
-    """The pattern, in any case. Raises `CannotMatch` with RE2's reason."""
-    try:
-        return re2.compile(pattern, _options(PATTERN_BYTES))
-    except re2.error as exc:
-        reason = exc.args[0]
-        words = reason.decode() if isinstance(reason, bytes) else str(reason)
-        raise CannotMatch(
-            f"{pattern}: {words}. Patterns are RE2's, which knows no lookaround and no"
-            " backreferences."
-        ) from exc
-
-
-def _options(max_bytes: int) -> re2.Options:
-    options = re2.Options()
-    options.case_sensitive = False
-    options.log_errors = False
-    options.max_mem = max_bytes
-    return options
 
 
 class RuleSet:
@@ -198,41 +165,15 @@ class _Patterns:
         self._rules = rules
         self._regexes = [compile_pattern(rule.pattern) for rule in rules]
         self._longest = max((longest_match(rule.pattern) for rule in rules), default=0)
-        self._set = re2.Set.SearchSet(_options(SET_BYTES))
-        for rule in rules:
-            self._set.Add(rule.pattern)
-        self._sentinel = self._set.Add(re2.escape(SENTINEL))
-        self._works = self._compile()
-        if not self._works:
-            logger.warning(
-                "%d moderation patterns are too large to be matched as one, and are"
-                " matched one by one, which takes longer: make them smaller",
-                len(rules),
-            )
-
-    def _compile(self) -> bool:
-        """Whether the set has room to work: one that has none says "no match"."""
-        try:
-            self._set.Compile()
-        except re2.error:
-            return False
-        return self._sentinel in (self._set.Match(SENTINEL) or ())
+        self._set = PatternSet([rule.pattern for rule in rules])
 
     def find(self, text: str, since: int, resumes: dict[int, int]) -> Iterator[Found]:
-        for number in self._matching(text):
+        for number in self._set.matching(text):
             rule = self._rules[number]
             begin = max(since, resumes.get(rule.id, 0))
             for match in self._regexes[number].finditer(text, begin):
                 if match.end() > match.start():
                     yield Found(match.start(), match.end(), rule)
-
-    def _matching(self, text: str) -> Iterable[int]:
-        if not self._rules:
-            return ()
-        if not self._works:
-            return range(len(self._rules))
-        found = self._set.Match(text) or ()
-        return [number for number in found if number != self._sentinel]
 
     def settled(self, text: str) -> int:
         """So far from the end that a match, and the one character behind it that word

@@ -57,9 +57,7 @@ class Moderator:
         sets = {
             rules
             for direction in (INPUT, OUTPUT)
-            for rules in self.book.sets_for(
-                direction, caller.face, model, caller.team_id
-            )
+            for rules in self.book.sets_for(direction, caller.face, model, caller.teams)
         }
         known = {rule.category for rules in sets for rule in rules.rules}
         watched = tuple(sets)
@@ -82,7 +80,7 @@ class Moderator:
     def _watch(self, direction: str, exchange: Exchange) -> Watch | None:
         """What to look for in this direction; None for nothing."""
         caller, model = exchange.caller, exchange.model.name
-        sets = self.book.sets_for(direction, caller.face, model, caller.team_id)
+        sets = self.book.sets_for(direction, caller.face, model, caller.teams)
         if not sets:
             return None
         request_id = exchange.request.request_id

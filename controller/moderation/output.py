@@ -170,7 +170,7 @@ class StreamedChoice:
             return
         for channel, text in self.texts.items():
             if channel not in going_on and text.holds and not self.is_blocked:
-                _add_text(choice, channel, text.feed("", is_end=True))
+                _add_text(choice, channel, text.pause())
 
     def _silence(self, choice: dict[str, Any], slots: list[Slot]) -> None:
         """Once it is blocked, nothing more but what was let out before the match."""

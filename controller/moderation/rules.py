@@ -6,17 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from controller.models import ModerationRule
-from controller.moderation.matching import (
-    CannotMatch,
-    Rule,
-    RuleSet,
-    check_term,
-    compile_pattern,
-)
+from controller.moderation.matching import Rule, RuleSet, check_term
+from controller.moderation.patterns import CannotMatch, compile_pattern
 
 logger = logging.getLogger(__name__)
 
-MAX_REMEMBERED = 10_000  # combinations of face, model and team
+MAX_REMEMBERED = 10_000  # combinations of face, model and teams
 
 INPUT, OUTPUT, BOTH = "input", "output", "both"
 
@@ -29,11 +24,11 @@ class Scope:
     models: frozenset[str] = frozenset()
     teams: frozenset[int] = frozenset()
 
-    def covers(self, face: str, model: str, team_id: int | None) -> bool:
+    def covers(self, face: str, model: str, teams: frozenset[int]) -> bool:
         return (
             (not self.faces or face in self.faces)
             and (not self.models or model in self.models)
-            and (not self.teams or team_id in self.teams)
+            and (not self.teams or not self.teams.isdisjoint(teams))
         )
 
 
@@ -59,24 +54,31 @@ class RuleBook:
                 if each.direction in {direction, BOTH}:
                     by_scope[direction, each.scope].append(each.rule)
         self._sets = {key: RuleSet(scoped) for key, scoped in by_scope.items()}
-        self._found: dict[tuple[str, str, str, int | None], tuple[RuleSet, ...]] = {}
+        self._teams = frozenset(
+            team_id for _way, scope in self._sets for team_id in scope.teams
+        )
+        self._found: dict[
+            tuple[str, str, str, frozenset[int]], tuple[RuleSet, ...]
+        ] = {}
 
     def __bool__(self) -> bool:
         return bool(self._sets)
 
     def sets_for(
-        self, direction: str, face: str, model: str, team_id: int | None
+        self, direction: str, face: str, model: str, teams: frozenset[int]
     ) -> tuple[RuleSet, ...]:
-        """The sets of all rules that hold; empty for none."""
+        """The sets of all rules that hold for somebody of these teams; empty for
+        none."""
         if not self._sets:
             return ()
-        asked = (direction, face, model, team_id)
+        # Of other teams no rule speaks: who differs in them is asked for but once.
+        asked = (direction, face, model, teams & self._teams)
         found = self._found.get(asked)
         if found is None:
             found = tuple(
                 rules
                 for (way, scope), rules in self._sets.items()
-                if way == direction and scope.covers(face, model, team_id)
+                if way == direction and scope.covers(face, model, teams)
             )
             if len(self._found) >= MAX_REMEMBERED:
                 self._found.clear()

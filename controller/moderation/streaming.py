@@ -35,6 +35,8 @@ class StreamedText:
         self._pattern_ends: dict[int, int] = {}
         self.sent = 0
         """What stands before this is out, or gone."""
+        self._released = -1
+        """Where the text was that was let out before it was clear what it begins."""
         self.redactions: list[Range] = []
         self.blocked_by: Rule | None = None
 
@@ -58,15 +60,34 @@ class StreamedText:
         if not is_end:
             settled = (each.settled(reading.canonical) for each in self._watch.sets)
             decided = min(settled, default=decided)
+        out = self._see_to_all(reading, decided)
+        if self.blocked_by is not None:
+            return out
+        self._decided = self._base + reading.begin(decided)
+        out += self._let_out(self._decided)
+        self._forget()
+        return out
+
+    def pause(self) -> str:
+        """All that may go out as the choice goes on with a call or a thought.
+
+        Should this text go on after all, a match that began here is still found: what
+        of it is not out by now is redacted, or blocks.
+        """
+        reading = Reading(self._held)
+        out = self._see_to_all(reading, len(reading.canonical))
+        if self.blocked_by is None:
+            out += self._let_out(self.length)
+            self._released = self.sent
+        return out
+
+    def _see_to_all(self, reading: Reading, decided: int) -> str:
         out = ""
         for spot in self._spots(reading, decided):
             self._watch.note(self._held, spot)
             out += self._see_to(spot)
             if self.blocked_by is not None:
-                return out
-        self._decided = self._base + reading.begin(decided)
-        out += self._let_out(self._decided)
-        self._forget()
+                break
         return out
 
     def _spots(self, reading: Reading, decided: int) -> list[Spot]:
@@ -95,7 +116,10 @@ class StreamedText:
             return self._let_out(start)
         if spot.rule.action != REDACT:
             return ""
-        out = self._let_out(start) + MARK if start >= self.sent else ""
+        is_begun = self.sent == self._released and end > self.sent
+        out = ""
+        if start >= self.sent or is_begun:
+            out = self._let_out(start) + MARK
         self.sent = max(self.sent, end)
         self.redactions.append(Range(start, end))
         return out

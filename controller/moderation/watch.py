@@ -62,21 +62,23 @@ def find_spots(sets: tuple[RuleSet, ...], text: str) -> list[Spot]:
     return spots
 
 
-def redacted(text: str, spots: list[Spot]) -> str:
+def redacted(text: str, spots: list[Spot], begin: int = 0) -> str:
     """The text with a mark in place of what is to be redacted; `spots` are sorted.
 
-    Matches that overlap have one mark together.
+    Matches that overlap have one mark together. Their positions are those of a longer
+    text if this one is the part of it at `begin`; a match that began in an earlier part
+    has its mark there.
     """
-    return "".join(_pieces(text, spots))
+    return "".join(_pieces(text, spots, begin))
 
 
-def _pieces(text: str, spots: list[Spot]) -> Iterator[str]:
-    at = 0
+def _pieces(text: str, spots: list[Spot], begin: int) -> Iterator[str]:
+    at, end = begin, begin + len(text)
     for spot in spots:
-        if spot.rule.action != REDACT:
+        if spot.rule.action != REDACT or spot.start >= end:
             continue
         if spot.start >= at:
-            yield text[at : spot.start]
+            yield text[at - begin : spot.start - begin]
             yield MARK
         at = max(at, spot.end)
-    yield text[at:]
+    yield text[at - begin :]

@@ -17,7 +17,14 @@ from workers.protocol import Task
 
 KEY = "engine-key"
 MODEL = "mock-1"
-CALLER = Caller(face="api", identity="user:7", user_id=7, key_id=3, team_id=2)
+CALLER = Caller(
+    face="api",
+    identity="user:7",
+    user_id=7,
+    key_id=3,
+    team_id=2,
+    teams=frozenset({2}),
+)
 
 new_worker = sync_to_async(make_worker)
 new_placement = sync_to_async(make_placement)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from controller.moderation.matching import (
     MAX_STREAMED_MATCH,
-    CannotMatch,
     Rule,
     RuleSet,
     check_pattern,
     check_term,
 )
+from controller.moderation.patterns import MAX_TRIED, CannotMatch, PatternSet
 from controller.moderation.reading import Reading, canonical
 from controller.moderation.watch import find_spots, redacted
 from controller.moderation.widths import longest_match
@@ -182,8 +182,38 @@ def spans(pattern: str, text: str) -> list[tuple[int, int]]:
     return [match.span() for match in regex.finditer(text)]
 
 
+SOME_PATTERNS = [
+    r"abc\d{1,3}",
+    r"\d{3}-\d{4}",
+    r"(?:ab|cd)\s?e",
+    "école",
+    "炸弹",
+    r"k\d",
+    r"x[^y]z",
+    ".{2}q",
+]
+
+
+@given(
+    st.lists(st.sampled_from(SOME_PATTERNS), max_size=8),
+    st.text("abcdekqxyz0123-é炸弹 ", max_size=40) | st.sampled_from(["abc555-0123"]),
+)
+def test_no_pattern_that_matches_is_passed_over(patterns: list[str], text: str):
+    matching = PatternSet(patterns).matching(text)
+
+    for number, pattern in enumerate(patterns):
+        assert number in matching or not re2.search(pattern, text)
+
+
+def test_a_text_full_of_literals_is_read_once_for_all_patterns():
+    patterns = [rf"word{number}x\d" for number in range(MAX_TRIED * 2)]
+    text = " ".join(f"word{number}x" for number in range(MAX_TRIED * 2)) + "7"
+
+    assert list(PatternSet(patterns).matching(text)) == [MAX_TRIED * 2 - 1]
+
+
 def test_patterns_too_large_for_one_set_are_matched_one_by_one(monkeypatch, caplog):
-    monkeypatch.setattr("controller.moderation.matching.SET_BYTES", 2000)
+    monkeypatch.setattr("controller.moderation.patterns.SET_BYTES", 2000)
 
     rules = [rule(number, pattern=rf"x{number}y{{1,9}}z") for number in range(50)]
 

@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 
 from controller.errors import ContentBlocked, InvalidRequest
 from controller.identity.caller import Caller, chat_caller
-from controller.models import ModerationFlag, ModerationRule, Revision
+from controller.models import Membership, ModerationFlag, ModerationRule, Revision
 from controller.relay import sse
 from tests.controller.raw_engine import STREAM, answering_once, running_raw_engine
 from tests.controller.relaying import (
@@ -23,13 +23,15 @@ from tests.controller.relaying import (
     read_all,
     text_of,
 )
-from tests.factories import make_moderation_rule
+from tests.factories import make_moderation_rule, make_team, make_user
 from tests.mock_engine import running_mock_engine
 from workers.protocol import Task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 new_rule = sync_to_async(make_moderation_rule)
+new_team = sync_to_async(make_team)
+new_user = sync_to_async(make_user)
 SECRET = "Operation Falcon"
 EXACTLY = {"engine": "vllm", "can_continue": True}
 
@@ -129,6 +131,57 @@ async def test_every_text_of_a_request_is_looked_at(engine, body: dict):
             await gateway.open(CALLER, make_request(body={"model": MODEL, **body}))
 
     assert asked_of(engine) == []
+
+
+def in_parts(*texts: str) -> dict:
+    parts = [{"type": "text", "text": text} for text in texts]
+    messages = [{"role": "user", "content": parts}]
+    return {"model": MODEL, "stream": True, "messages": messages}
+
+
+async def test_a_term_that_is_split_over_parts_is_found(engine):
+    await new_rule(action="redact", terms="falcon")
+    await new_rule(terms="forbidden")
+    async with gateway_before(engine.url, engine_key=KEY) as gateway:
+        split = in_parts("The fa", "lc", "on and a falcon", "fly")
+        await read_all(await gateway.open(CALLER, make_request(body=split)))
+        forbidden = make_request(body=in_parts("forbid", "den"))
+        with pytest.raises(ContentBlocked):
+            await gateway.open(CALLER, forbidden)
+
+    [body] = asked_of(engine)
+    texts = [part["text"] for part in body["messages"][0]["content"]]
+    assert texts == ["The [redacted]", "", " and a [redacted]", "fly"]
+
+
+async def test_words_are_those_of_a_part_too(engine):
+    await new_rule(pattern=r"\bforbidden\b")
+    async with gateway_before(engine.url, engine_key=KEY) as gateway:
+        forbidden = make_request(body=in_parts("x", "forbidden"))
+        with pytest.raises(ContentBlocked):
+            await gateway.open(CALLER, forbidden)
+
+
+async def test_rules_of_a_team_hold_for_its_members_in_the_chat(
+    engine,
+):
+    member, other = await new_user(), await new_user()
+    team = await new_team(member)
+    await new_rule(teams=[team.pk])
+    async with gateway_before(engine.url, engine_key=KEY) as gateway:
+        caller = await gateway.chat_caller(member.pk)
+        with pytest.raises(ContentBlocked):
+            await gateway.open(caller, make_request("forbidden"))
+        caller = await gateway.chat_caller(other.pk)
+        await read_all(await gateway.open(caller, make_request("forbidden")))
+        await Membership.objects.acreate(team=team, user=other)
+        assert (await gateway.chat_caller(other.pk)).teams == frozenset()
+        await sync_to_async(Revision.bump)("keys")
+        await gateway._look_for_changes()
+
+        caller = await gateway.chat_caller(other.pk)
+        with pytest.raises(ContentBlocked):
+            await gateway.open(caller, make_request("forbidden"))
 
 
 async def test_a_redacted_text_is_sent_without_it(engine):
@@ -472,6 +525,21 @@ async def test_tool_arguments_and_thoughts_are_texts_too():
         each for each in deltas[first_call + 1 :] if "reasoning_content" in each
     ]
     assert arguments == '{"q":"[redacted] fa"}'
+
+
+async def test_a_thought_between_the_halves_of_a_term_does_not_let_it_out():
+    await new_rule(action="redact", direction="output", terms="t3 t4")
+
+    events = await said(
+        event({"content": "a t3"}),
+        event({"reasoning": "hm"}),
+        event({"content": " t4 b"}),
+        event({}, finish="stop"),
+    )
+
+    deltas = [each["choices"][0]["delta"] for each in events]
+    told = "".join(delta.get("content") or "" for delta in deltas)
+    assert told == "a t3[redacted] b"
 
 
 async def test_each_of_several_answers_is_read_by_itself():

@@ -87,6 +87,22 @@ def test_a_term_that_begins_with_an_accent_is_held_from_its_first_letter():
     ]
 
 
+def test_a_term_is_not_cut_in_two_by_a_pause():
+    text = StreamedText(watch(rule(terms=("falcon",))))
+
+    out = [text.feed("the fal"), text.pause(), text.feed("con"), text.feed(" flies")]
+
+    assert out == ["the ", "fal", "[redacted]", " flies"]
+
+
+def test_a_pause_within_no_term_changes_nothing():
+    text = StreamedText(watch(rule(terms=("falcon",))))
+
+    out = [text.feed("fal"), text.pause(), text.feed("se falcon"), text.pause()]
+
+    assert out == ["", "fal", "se [redacted]", ""]
+
+
 TERMS = st.text("abc", min_size=1, max_size=4)
 PATTERNS = st.sampled_from([r"\bab\b", "a{2,3}", "b[ac]", "^a", "c$", "(a|ab)(c|bcd)?"])
 PIECES = st.lists(st.text("abc ", max_size=6), max_size=12)
