@@ -1,11 +1,17 @@
 from django.apps import AppConfig
 from django.contrib.auth.signals import user_logged_out
+from django.db.models.signals import post_delete
 
 
 class ChatConfig(AppConfig):
     name = "chat"
 
     def ready(self) -> None:
-        from chat.sessions import close_sockets
+        from allauth.usersessions.models import UserSession
+
+        from chat.sessions import close_sockets, close_sockets_of
 
         user_logged_out.connect(close_sockets, dispatch_uid="chat.close_sockets")
+        post_delete.connect(
+            close_sockets_of, sender=UserSession, dispatch_uid="chat.close_sockets_of"
+        )

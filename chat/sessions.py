@@ -3,18 +3,22 @@
 from importlib import import_module
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.http import HttpRequest
 
 from chat.notices import end_session
+from controller.accounts.second_factor import is_missing
 from controller.models import User
 
 
 def session_user(session_key: str | None) -> User | None:
-    """The active user who is signed in by this session now; two queries.
+    """The active user who is signed in by this session now; two queries, and one more
+    where a second factor is required of this person.
 
-    None after a sign-out, a changed password, a deactivation or the session's expiry.
+    None after a sign-out, a changed password, a deactivation or the session's expiry,
+    and while a required second factor is missing.
     """
     if not session_key:
         return None
@@ -22,7 +26,9 @@ def session_user(session_key: str | None) -> User | None:
     request = HttpRequest()
     request.session = store(session_key)
     user = get_user(request)
-    return user if isinstance(user, User) and user.is_active else None
+    if not isinstance(user, User) or not user.is_active or is_missing(user):
+        return None
+    return user
 
 
 def close_sockets(request: HttpRequest | None = None, **_signal: Any) -> None:
@@ -30,3 +36,9 @@ def close_sockets(request: HttpRequest | None = None, **_signal: Any) -> None:
     session = getattr(request, "session", None)
     if session is not None and session.session_key:
         end_session(session.session_key)
+
+
+def close_sockets_of(instance: UserSession, **_signal: Any) -> None:
+    """Receiver of `post_delete` of listed sessions: signed out from elsewhere, or gone
+    with the account."""
+    end_session(instance.session_key)

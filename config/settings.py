@@ -2,12 +2,15 @@
 
 import socket
 import sys
+from email.utils import formataddr
 from pathlib import Path
 
 from celery.schedules import crontab
 from django.utils.translation import gettext_lazy as _
 
 from config import env, var
+from config.account_settings import *  # noqa: F403
+from config.account_settings import BEHIND_HTTPS, PUBLIC_URL, SITE_NAME, SOCIAL_APPS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = var.prepare(Path(env.text("VAR_DIR", str(BASE_DIR / "var"))).resolve())
@@ -19,10 +22,6 @@ SECRET_KEY = env.secret("SECRET_KEY") or var.secret_key(VAR_DIR)
 # Encrypt what must be readable again (engine and provider keys): the first key writes,
 # all of them read.
 FIELD_KEYS = env.secrets("FIELD_KEYS") or var.field_key(VAR_DIR).split(",")
-
-# Under which address people reach the product; https:// turns on the secure defaults.
-PUBLIC_URL = env.text("PUBLIC_URL").rstrip("/")
-BEHIND_HTTPS = PUBLIC_URL.startswith("https://")
 
 
 def _own_hosts() -> list[str]:
@@ -77,6 +76,12 @@ INSTALLED_APPS = [
     "chat",  # before allauth: its account pages wear the product's look
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    *SOCIAL_APPS,
+    "auditlog",
     "controller",
     "openai_api",
 ]
@@ -93,6 +98,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "controller.accounts.second_factor.SecondFactorMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 LEAN_URLCONF = "config.lean_urls"
@@ -147,37 +153,11 @@ CACHES = {
     }
 }
 
-# -- Accounts -------------------------------------------------------------------------
-AUTH_USER_MODEL = "controller.User"
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
-]
-LOGIN_URL = "account_login"
+# -- Signing in -----------------------------------------------------------------------
+# The rest is in `account_settings`.
 LOGIN_REDIRECT_URL = "chat:home" if "chat" in SERVED_ROLES else "admin:index"
-# Who may make an account: anybody, those with an invitation link, or nobody.
-SIGN_UP = env.choice("SIGN_UP", "invitation", ("open", "invitation", "closed"))
-ACCOUNT_ADAPTER = "controller.accounts.AccountAdapter"
-ACCOUNT_LOGIN_METHODS = {"username", "email"}
-ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
-# Off by default: verifying an address needs a mail server.
-ACCOUNT_EMAIL_VERIFICATION = env.choice(
-    "EMAIL_VERIFICATION", "none", ("none", "optional", "mandatory")
-)
-if ACCOUNT_EMAIL_VERIFICATION == "mandatory":
-    ACCOUNT_SIGNUP_FIELDS[1] = "email*"
-# A password reset for an address without an account writes to nobody.
-ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
-ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Switchyard] "
-ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if BEHIND_HTTPS else "http"
-ACCOUNT_LOGOUT_REDIRECT_URL = LOGIN_URL
 
+# -- Keys ----------------------------------------------------------------------------
 # Usable API keys that one person may have made on the page for them.
 MAX_KEYS_PER_USER = env.integer("MAX_KEYS_PER_USER", default=100)
 
@@ -197,13 +177,13 @@ EMAIL_USE_SSL = EMAIL_PORT == 465  # TLS from the first byte
 EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=EMAIL_PORT == 587)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text(
-    "DEFAULT_FROM_EMAIL", "Switchyard <switchyard@localhost>"
+    "DEFAULT_FROM_EMAIL", formataddr((SITE_NAME, "switchyard@localhost"))
 )
 
 # -- Admin's look ---------------------------------------------------------------------
 UNFOLD = {
-    "SITE_TITLE": "Switchyard",
-    "SITE_HEADER": "Switchyard",
+    "SITE_TITLE": SITE_NAME,
+    "SITE_HEADER": SITE_NAME,
     "SITE_SUBHEADER": _("Fleet, access, ledger"),
     "SITE_ICON": "controller.admin.site.icon",
     "SITE_FAVICONS": [{"rel": "icon", "href": "controller.admin.site.icon"}],

@@ -17,6 +17,7 @@ from django.contrib.auth import get_user
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse
 
+from controller.accounts import second_factor
 from controller.errors import (
     AuthenticationFailed,
     InvalidRequest,
@@ -150,7 +151,8 @@ def _is_staff(session_key: str, permission: str) -> bool:
     request = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     user = get_user(request)
-    return user.is_active and user.is_staff and user.has_perm(permission)
+    may = user.is_active and user.is_staff and user.has_perm(permission)
+    return may and not second_factor.is_missing(user)
 
 
 async def _take_over(running: Gateway) -> None:

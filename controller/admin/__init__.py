@@ -17,6 +17,7 @@ from controller.admin import (
     moderation,
     people,
     served_models,
+    sign_ins,
     site,
     workers,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "moderation",
     "people",
     "served_models",
+    "sign_ins",
     "site",
     "workers",
 ]

@@ -10,7 +10,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from controller.accounts import invitation_path
+from controller.accounts.invitations import invitation_path
 from controller.admin.base import IssuingAdmin
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.models import Invitation, User

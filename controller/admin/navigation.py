@@ -38,6 +38,9 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Budget alerts"), "notifications", "budgetalert"),
             (_("Requests for more"), "contact_support", "limitrequest"),
             (_("Invitations"), "mail", "invitation"),
+            (_("Second factors"), "security", "mfa.authenticator"),
+            (_("Sessions"), "devices", "usersessions.usersession"),
+            (_("Accounts elsewhere"), "link", "socialaccount.socialaccount"),
             (_("Allowed origins"), "language", "allowedorigin"),
         ),
         _group(
@@ -66,16 +69,11 @@ def _usage(request: HttpRequest) -> dict[str, Any]:
 def _group(
     request: HttpRequest, title: str, *models: tuple[str, str, str]
 ) -> dict[str, Any]:
-    return {
-        "title": title,
-        "separator": True,
-        "items": [
-            {
-                "title": label,
-                "icon": icon,
-                "link": reverse(f"admin:controller_{model}_changelist"),
-            }
-            for label, icon, model in models
-            if request.user.has_perm(f"controller.view_{model}")
-        ],
-    }
+    """The links to lists of models: (title, icon, `model` or `app.model`)."""
+    items = []
+    for label, icon, model in models:
+        app, name = model.split(".") if "." in model else ("controller", model)
+        if request.user.has_perm(f"{app}.view_{name}"):
+            link = reverse(f"admin:{app}_{name}_changelist")
+            items.append({"title": label, "icon": icon, "link": link})
+    return {"title": title, "separator": True, "items": items}

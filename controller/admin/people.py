@@ -11,15 +11,30 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from controller.accounts import approval
 from controller.admin.base import AnnouncingAdmin, ConsoleAdmin
 from controller.models import Membership, Team, User
 
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 admin.site.unregister(Group)
+
+
+class WaitsFilter(admin.SimpleListFilter):
+    title = _("approval")
+    parameter_name = "approval"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("waits", _("waits for approval"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> Any:
+        if self.value() == "waits":
+            return queryset.filter(approval_asked_at__isnull=False)
+        return queryset
 
 
 @admin.register(User)
@@ -38,8 +53,9 @@ class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
         "date_joined",
         "keys",
     )
-    list_filter = ("is_active", "is_staff", "is_superuser", "teams")
+    list_filter = (WaitsFilter, "is_active", "is_staff", "is_superuser", "teams")
     ordering = ("username",)
+    actions = ("approve", "refuse")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         users: QuerySet[User] = super().get_queryset(request)
@@ -64,6 +80,30 @@ class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         allowed: bool = super().has_delete_permission(request, obj)
         return allowed and _may_touch(request, obj)
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        """Who may let new accounts in."""
+        return request.user.has_perm("controller.change_user")
+
+    def has_refuse_permission(self, request: HttpRequest) -> bool:
+        """Refusing deletes the account."""
+        return request.user.has_perm("controller.delete_user")
+
+    @admin.action(description=_("Approve: let them in"), permissions=["decide"])
+    def approve(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        approved = [user for user in users if approval.approve(user)]
+        for user in approved:
+            self.log_change(request, user, "Approved.")
+        words = ngettext("%d account let in.", "%d accounts let in.", len(approved))
+        self.message_user(request, words % len(approved))
+
+    @admin.action(
+        description=_("Refuse: delete those that wait"), permissions=["refuse"]
+    )
+    def refuse(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        num_refused = sum(approval.refuse(user) for user in users)
+        words = ngettext("%d account refused.", "%d accounts refused.", num_refused)
+        self.message_user(request, words % num_refused)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Deleting in bulk would pass by what is asked for each user."""

@@ -18,6 +18,11 @@ from controller.models.revision import Revision
 class User(AbstractUser):
     """Somebody who signs in."""
 
+    # While an operator is to decide about a new account (SIGN_UP=approval).
+    approval_asked_at = models.DateTimeField(
+        _("waits for approval since"), null=True, blank=True, editable=False
+    )
+
     class Meta(AbstractUser.Meta):
         pass
 

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
-from controller.accounts import invitation_path
+from controller.accounts.invitations import invitation_path
 from controller.models import User
 from tests.factories import make_invitation, make_user
 

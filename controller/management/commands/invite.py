@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.core.validators import validate_email
 from django.utils.timezone import now
 
-from controller.accounts import invitation_path
+from controller.accounts.invitations import invitation_path
 from controller.management import arguments
 from controller.models import Invitation
 

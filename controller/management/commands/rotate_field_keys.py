@@ -2,17 +2,21 @@
 
 from typing import Any
 
+from allauth.mfa.models import Authenticator
 from cryptography.fernet import InvalidToken
 from django.core.management.base import BaseCommand, CommandError
 
 from controller.identity import encryption
 from controller.models import ModerationFlag, Worker
 
+# What django-allauth encrypts of an authenticator app and of recovery codes.
+SECRETS = ("secret", "seed")
+
 
 class Command(BaseCommand):
     help = (
-        "Encrypt engine keys and excerpts of flags anew with the first of FIELD_KEYS;"
-        " afterwards the other keys may be dropped."
+        "Encrypt engine keys, excerpts of flags and second factors anew with the first"
+        " of FIELD_KEYS; afterwards the other keys may be dropped."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,6 +42,13 @@ class Command(BaseCommand):
                 f"None of FIELD_KEYS reads {num_unreadable} excerpt(s), which stay as"
                 " they are."
             )
+        num_factors, num_lost = rotate_second_factors()
+        self.stdout.write(f"Encrypted anew: {num_factors} second factor(s).")
+        if num_lost:
+            self.stdout.write(
+                f"None of FIELD_KEYS reads {num_lost} second factor(s): their owners"
+                " need their recovery codes, or an operator who deletes the factor."
+            )
         if unreadable:
             raise CommandError(
                 f"None of FIELD_KEYS reads the engine key of {', '.join(unreadable)}."
@@ -57,5 +68,23 @@ def rotate_excerpts() -> tuple[int, int]:
             num_unreadable += 1
             continue
         flag.save(update_fields=["encrypted_excerpt"])
+        num_rotated += 1
+    return num_rotated, num_unreadable
+
+
+def rotate_second_factors() -> tuple[int, int]:
+    """(how many apps and sets of recovery codes are encrypted anew, how many cannot be
+    read). Public keys of passkeys are no secrets. One query for each."""
+    num_rotated = num_unreadable = 0
+    factors = Authenticator.objects.exclude(type=Authenticator.Type.WEBAUTHN)
+    for factor in factors.iterator():
+        secrets = {name: factor.data[name] for name in SECRETS if name in factor.data}
+        try:
+            rotated = {name: encryption.rotate(old) for name, old in secrets.items()}
+        except InvalidToken:
+            num_unreadable += 1
+            continue
+        factor.data |= rotated
+        factor.save(update_fields=["data"])
         num_rotated += 1
     return num_rotated, num_unreadable

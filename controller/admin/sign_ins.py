@@ -1,0 +1,84 @@
+"""How people sign in: their second factors, sessions and accounts elsewhere.
+
+Operators look, and take away: secrets are never shown, and nothing is made here.
+"""
+
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from allauth.usersessions.models import UserSession
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.paginator import InfinitePaginator
+
+from controller.admin.base import ConsoleAdmin
+
+# Providers come from the environment, and their tokens are not kept.
+for _model in (SocialApp, SocialToken, SocialAccount, Authenticator, UserSession):
+    if admin.site.is_registered(_model):
+        admin.site.unregister(_model)
+
+
+class TakingAdmin(ConsoleAdmin):
+    """Rows that their owners make, and operators may take away."""
+
+    list_select_related = ("user",)
+    search_fields = ("user__username", "user__email")
+    search_help_text = _("Username or address")
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Of a superuser only another superuser takes them: without the second factor
+        the password is enough."""
+        allowed: bool = super().has_delete_permission(request, obj)
+        is_superuser = bool(getattr(request.user, "is_superuser", False))
+        return allowed and (is_superuser or obj is None or not obj.user.is_superuser)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Deleting in bulk would pass by what is asked for each row."""
+        actions: dict[str, Any] = super().get_actions(request)
+        if not getattr(request.user, "is_superuser", False):
+            actions.pop("delete_selected", None)
+        return actions
+
+
+@admin.register(Authenticator)
+class AuthenticatorAdmin(TakingAdmin):
+    list_display = ("user", "type", "created_at", "last_used_at")
+    list_filter = ("type",)
+    fields = readonly_fields = list_display
+
+
+@admin.register(SocialAccount)
+class SocialAccountAdmin(TakingAdmin):
+    list_display = ("user", "provider", "uid", "date_joined", "last_login")
+    list_filter = ("provider",)
+    fields = readonly_fields = list_display
+
+
+@admin.register(UserSession)
+class UserSessionAdmin(TakingAdmin):
+    """Deleting one signs that browser out."""
+
+    list_display = ("user", "ip", "user_agent", "created_at")
+    fields = readonly_fields = list_display
+    ordering = ("-created_at",)
+
+    def delete_model(self, request: HttpRequest, obj: UserSession) -> None:
+        obj.end()
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[UserSession]
+    ) -> None:
+        for session in queryset:
+            session.end()

@@ -1,0 +1,198 @@
+"""Second factors, sessions and new accounts in a headless Chromium, as people use them.
+
+Passkeys are made by Chromium's own virtual authenticator.
+"""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.chromium import DESKTOP, PHONE, sign_in
+from tests.product import Product, manage, quick_product, set_up
+from tests.totp import code_of
+
+pytestmark = pytest.mark.browser
+
+PASSWORD = "correct horse battery"
+WIDTHS = pytest.mark.parametrize("width", [DESKTOP, PHONE], ids=["desktop", "phone"])
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    var_dir = tmp_path_factory.mktemp("accounts")
+    set_up(var_dir)
+    with quick_product(var_dir, SIGN_UP="approval") as product:
+        yield product
+
+
+@pytest.fixture
+def visit(browser: Browser, product: Product) -> Iterator:
+    """Open a page in a browser of its own, in which nobody is signed in."""
+    contexts = []
+
+    def visited(path: str = "/accounts/login/", **options) -> Page:
+        # Passkeys are bound to names: an address in numbers has none.
+        base = product.url.replace("127.0.0.1", "localhost")
+        context = browser.new_context(base_url=base, **DESKTOP | options)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(path)
+        return page
+
+    yield visited
+    for context in contexts:
+        context.close()
+
+
+def make_person(product: Product, name: str, **fields: object) -> str:
+    """A person who signs in with PASSWORD."""
+    code = f"""
+from controller.models import User
+user = User(username={name!r}, email={name + "@example.org"!r}, **{fields!r})
+user.set_password({PASSWORD!r})
+user.save()
+"""
+    done = manage(product.var_dir, "shell", "--command", code)
+    assert done.returncode == 0, done.stdout
+    return name
+
+
+def enter(page: Page, name: str) -> Page:
+    """Type name and password into the sign-in form."""
+    page.get_by_label("Login").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_label("Password")).to_be_hidden()
+    return page
+
+
+def leave(page: Page) -> None:
+    page.goto("/accounts/logout/")
+    page.get_by_role("main").get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Login")).to_be_visible()
+
+
+def confirm_password(page: Page) -> None:
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Confirm").click()
+
+
+def fits(page: Page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def add_virtual_authenticator(page: Page) -> None:
+    session = page.context.new_cdp_session(page)
+    session.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+
+
+@WIDTHS
+def test_an_app_guards_the_account_and_a_recovery_code_replaces_it(
+    visit, product, width
+):
+    name = make_person(product, f"totp{width['viewport']['width']}")
+    page = enter(visit(**width), name)
+    page.goto("/accounts/2fa/")
+    assert fits(page)
+    page.get_by_role("link", name="Activate").click()
+    confirm_password(page)
+    secret = page.locator("#authenticator_secret").input_value()
+    assert fits(page)
+    page.get_by_label("Authenticator code").fill(code_of(secret))
+    page.get_by_role("button", name="Activate").click()
+    codes = page.get_by_label("Unused codes").input_value().split()
+    assert len(codes) == 10
+    assert fits(page)
+
+    leave(page)
+    enter(page, name)
+    expect(page.get_by_text("Please enter an authenticator code")).to_be_visible()
+    assert fits(page)
+    page.get_by_label(re.compile("[Cc]ode")).fill(codes[0])
+    page.get_by_role("button", name="Sign In").click()
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
+
+
+def test_a_passkey_signs_in_without_a_password(visit, product):
+    name = make_person(product, "passkey")
+    page = visit()
+    add_virtual_authenticator(page)
+    enter(page, name)
+    page.goto("/accounts/2fa/")
+    page.get_by_role("link", name="Add").click()
+    confirm_password(page)
+    page.get_by_label("Passwordless").check()
+    page.get_by_role("button", name="Add").click()
+    expect(page.get_by_label("Unused codes")).to_be_visible()
+
+    leave(page)
+    page.get_by_role("button", name="Use a passkey").click()
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
+
+    leave(page)
+    enter(page, name)
+    page.get_by_role("button", name="Use a security key").click()
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
+
+
+def test_signing_out_elsewhere_closes_the_pages_there(visit, product):
+    name = make_person(product, "sessions")
+    here, there = enter(visit(), name), enter(visit(), name)
+    expect(there.get_by_label("Message", exact=True)).to_be_visible()
+    here.goto("/accounts/sessions/")
+    expect(here.locator(".account-list li")).to_have_count(2)
+
+    here.get_by_role("button", name="Sign Out Other Sessions").click()
+
+    expect(here.locator(".account-list li")).to_have_count(1)
+    there.wait_for_url("**/accounts/login/**")  # its socket was closed
+
+
+def test_a_new_account_waits_until_an_operator_lets_it_in(visit, browser, product):
+    page = visit("/accounts/signup/")
+    page.get_by_label("Username").fill("newcomer")
+    page.get_by_label("Email").fill("newcomer@example.org")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password (again)").fill(PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+    expect(page.get_by_role("heading", name="waits for approval")).to_be_visible()
+
+    cookies = sign_in(browser, product, "/admin/")
+    with browser.new_context(storage_state=cookies, base_url=product.url) as context:
+        console = context.new_page()
+        console.goto("/admin/controller/user/?approval=waits")
+        row = console.locator("#result_list tr", has_text="newcomer")
+        row.locator("input[name=_selected_action]").check()
+        console.locator("select[name=action]").select_option("approve")
+        console.locator("button[name=index]").click()
+        expect(console.get_by_text("1 account let in.")).to_be_visible()
+
+    page.goto("/accounts/login/")
+    enter(page, "newcomer")
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
+
+
+def test_an_invited_person_makes_an_account(visit, product):
+    done = manage(product.var_dir, "invite", "--email", "guest@example.org")
+    page = visit(done.stdout.split("localhost:8000")[1].strip())
+
+    page.get_by_label("Username").fill("guest")
+    page.get_by_label("Email").fill("guest@example.org")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password (again)").fill(PASSWORD)
+    page.get_by_role("button", name="Sign up").click()
+
+    expect(page.get_by_label("Message", exact=True)).to_be_visible()
