@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path, re_path
 from django.views.i18n import set_language
 
-from chat import key_pages, limit_pages, usage_pages, views
+from chat import diagram_pages, key_pages, limit_pages, usage_pages, views
 
 app_name = "chat"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -27,5 +27,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
         usage_pages.usage_export,
         name="usage_export",
     ),
+    path("diagrams/", diagram_pages.diagram_frame, name="diagrams"),
     path("language/", set_language, name="language"),
 ]

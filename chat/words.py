@@ -13,6 +13,8 @@ def page_words() -> dict[str, str]:
         "copy": _("Copy"),
         "copied": _("Copied"),
         "copyCode": _("Copy code"),
+        "diagram": _("Diagram"),
+        "diagramSource": _("Source"),
         "retry": _("Try again"),
         "regenerate": _("Regenerate"),
         "send": _("Send"),

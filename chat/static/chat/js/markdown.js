@@ -10,14 +10,16 @@
 
 import { marked } from "../vendor/marked/marked.esm.js";
 import purifier from "../vendor/dompurify/purify.es.js";
-import { copyText } from "./clipboard.js";
-import { icon, make } from "./dom.js";
+import { CodeBlock } from "./code.js";
+import { make } from "./dom.js";
+import { mathExtensions, showMath } from "./math.js";
 import { say } from "./words.js";
 
 // Some inputs take the parser a time that grows with the square of their length.
 // Longer blocks, or deeper ones, are shown as plain text rather than freeze the page.
 const LONGEST_BLOCK = 20_000;
 const BLOCKS_KEPT_OPEN = 2;
+const FENCE_END = /\n {0,3}(?:`{3,}|~{3,})[ \t]*\n*$/;
 
 /** @type {any} */
 const DOMPurify = purifier;
@@ -28,10 +30,10 @@ const PURIFY = {
     "hr", "input", "li", "ol", "p", "pre", "strong", "table", "tbody", "td", "th",
     "thead", "tr", "ul",
   ],
-  ALLOWED_ATTR: ["align", "checked", "disabled", "href", "start", "title", "type"],
+  ALLOWED_ATTR: ["align", "checked", "class", "disabled", "href", "start", "title", "type"],
   // A model knows no address of ours: only whole ones of the web, and mail.
   ALLOWED_URI_REGEXP: /^(?:https?:\/\/|mailto:)/i,
-  ADD_URI_SAFE_ATTR: ["align", "checked", "disabled", "start", "title", "type"],
+  ADD_URI_SAFE_ATTR: ["align", "checked", "class", "disabled", "start", "title", "type"],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
@@ -43,6 +45,7 @@ const escaped = (text) =>
 
 marked.use({
   gfm: true,
+  extensions: mathExtensions,
   renderer: {
     html({ text }) {
       return /^<br\s*\/?>$/i.test(text.trim()) ? "<br>" : escaped(text);
@@ -59,7 +62,11 @@ marked.use({
   },
 });
 
+// The classes that are made here: of formulas, and of the languages of nested code.
+const CLASSES = /^(?:math(?: math-display)?|language-[\w+#.-]{1,30}|hljs-[\w -]+)$/;
+
 DOMPurify.addHook("afterSanitizeAttributes", (node) => {
+  if (!CLASSES.test(node.getAttribute?.("class") ?? "")) node.removeAttribute?.("class");
   if (node.nodeName === "A") {
     node.setAttribute("target", "_blank");
     node.setAttribute("rel", "noopener noreferrer nofollow");
@@ -92,13 +99,13 @@ class Block {
   }
 
   /** In place, so that a growing code block keeps its selection and its scrolling. */
-  showCode({ text, lang }) {
+  showCode({ raw, text, lang }) {
     if (!this.code) {
-      this.code = codeBlock();
+      this.code = new CodeBlock();
       this.element.replaceChildren(this.code.element);
     }
-    this.code.name.textContent = (lang ?? "").split(/\s/)[0].slice(0, 30);
-    this.code.body.textContent = text;
+    const name = (lang ?? "").split(/\s/)[0].slice(0, 30);
+    this.code.show(text, name, FENCE_END.test(raw));
   }
 
   /** @param {string} text */
@@ -123,26 +130,13 @@ class Block {
       frame.append(table);
     }
     for (const pre of this.element.querySelectorAll("pre")) {
-      const nested = codeBlock();
-      nested.body.textContent = pre.textContent;
+      const nested = new CodeBlock();
+      const language = pre.firstElementChild?.className.replace("language-", "") ?? "";
+      nested.show(pre.textContent, language, false);
       pre.replaceWith(nested.element);
     }
+    showMath(this.element);
   }
-}
-
-function codeBlock() {
-  const name = make("span");
-  const body = make("code");
-  const label = make("span", { textContent: say("copyCode") });
-  const button = make("button", { type: "button" }, icon("copy", "small"), label);
-  button.onclick = async () => {
-    await copyText(body.textContent ?? "");
-    label.textContent = say("copied");
-    setTimeout(() => (label.textContent = say("copyCode")), 1600);
-  };
-  const head = make("div", { className: "code-head" }, name, button);
-  const pre = make("pre", { tabIndex: 0, dir: "ltr" }, body);
-  return { element: make("div", { className: "code-block" }, head, pre), name, body };
 }
 
 export class Markdown {
