@@ -16,12 +16,13 @@ import msgspec
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from chat import conversations, notices, protocol
+from chat import branches, conversations, feedback, notices, protocol
+from chat.branches import Change
 from chat.conversations import Turn
 from chat.database import in_database, writing
 from chat.errors import PromptTooLong, UnreadableMessage
 from chat.following import row_deltas
-from chat.generations import Delta, News, generations
+from chat.generations import News, generations
 from chat.models import Message
 from chat.sessions import session_user
 from controller.errors import SwitchyardError
@@ -101,6 +102,32 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 retry = conversations.begin_retry
                 turn = await writing(retry, user, message_id, model)
                 await self._start(user, turn, ref)
+            case protocol.Edit(message_id, model, text, ref):
+                edit = conversations.begin_edit
+                turn = await writing(edit, user, message_id, model, text)
+                await self._start(user, turn, ref)
+            case protocol.Continue(message_id, text, ref):
+                go_on = conversations.begin_continuation
+                turn = await writing(go_on, user, message_id, text, can_continue)
+                await self._start(user, turn, ref)
+            case protocol.Choose(message_id):
+                await self._change(
+                    user, await writing(branches.choose, user, message_id)
+                )
+            case protocol.Delete(message_id):
+                await self._change(
+                    user, await writing(branches.delete, user, message_id)
+                )
+            case protocol.Restore(message_id):
+                change = await writing(branches.restore, user, message_id)
+                await self._change(user, change)
+            case protocol.Rate(message_id, rating, reason):
+                rate = feedback.rate
+                rated = await writing(rate, user, message_id, rating, reason)
+                await self._send(type="judged", **protocol.feedback_fields(rated))
+            case protocol.Flag(message_id, reason):
+                flagged = await writing(feedback.flag, user, message_id, reason)
+                await self._send(type="judged", **protocol.feedback_fields(flagged))
             case protocol.Attach(conversation_id, after):
                 await self._show(user, conversation_id, after)
             case protocol.Stop(message_id):
@@ -121,6 +148,14 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self._show(user, turn.conversation_id, turn.after)
         await notices.conversation_changed(turn.conversation_id, self.channel_name)
 
+    async def _change(self, user: User, change: Change) -> None:
+        """Show another path, here and on the owner's other pages."""
+        for message_id in change.stopped:
+            if generation := generations.find(message_id):
+                generation.stop()
+        await self._show(user, change.conversation_id, change.after)
+        await notices.conversation_changed(change.conversation_id, self.channel_name)
+
     async def _show(
         self, user: User, conversation_id: uuid.UUID, after: uuid.UUID | None
     ) -> None:
@@ -137,11 +172,13 @@ class ChatConsumer(AsyncWebsocketConsumer):
             # What this process generates is further on than its row.
             if generation := generations.find(message.id):
                 message.content = generation.text
+                message.reasoning = generation.reasoning
+                message.reasoning_seconds = generation.reasoning_seconds
         await self._send(
             type="conversation",
             conversation=protocol.conversation_fields(opened.conversation),
             after=str(after) if start else None,
-            messages=[protocol.message_fields(message) for message in path[start:]],
+            messages=protocol.path_fields(path[start:], opened.tree),
         )
         for message in path:
             if message.is_streaming:
@@ -163,15 +200,19 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.conversation_id = None
 
     def _follow(self, message: Message) -> None:
-        work = self._send_news(message.id, len(message.content))
+        told = len(message.content), len(message.reasoning)
+        work = self._send_news(message.id, *told)
         task = asyncio.create_task(work)
         self.followings.add(task)
         task.add_done_callback(self.followings.discard)
 
-    async def _send_news(self, message_id: uuid.UUID, at: int) -> None:
+    async def _send_news(
+        self, message_id: uuid.UUID, at: int, reasoning_at: int
+    ) -> None:
         """Send what comes after the first `at` characters, and then how it ended."""
         try:
-            async with contextlib.aclosing(news_of(message_id, at)) as news:
+            news = news_of(message_id, at, reasoning_at)
+            async with contextlib.aclosing(news):
                 async for each in news:
                     fields = protocol.news_fields(each)
                     await self._send(message=str(message_id), **fields)
@@ -229,10 +270,18 @@ def decoded(text: str | None) -> protocol.AnyMessage:
 
 
 def news_of(
-    message_id: uuid.UUID, at: int
-) -> AsyncGenerator[Delta, None] | AsyncGenerator[News, None]:
+    message_id: uuid.UUID, at: int, reasoning_at: int
+) -> AsyncGenerator[News, None]:
     """An answer's text from character `at` on, whichever process writes it; the place
     in line and pauses are known to the writing process only."""
     if generation := generations.find(message_id):
-        return generation.news(at)
-    return row_deltas(message_id, at)
+        return generation.news(at, reasoning_at)
+    return row_deltas(message_id, at, reasoning_at)
+
+
+def can_continue(model_name: str) -> bool:
+    """Whether whichever worker of the model is asked can go on from an answer."""
+    model = gateway().fleet.snapshot.models.get(model_name)
+    if model is None or not model.workers:
+        return False
+    return all(worker.can_continue for worker in model.workers)

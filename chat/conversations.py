@@ -1,24 +1,31 @@
-"""What happens to conversations: a turn begins, an answer is asked for again."""
+"""What happens to conversations: a turn begins, is asked anew, or is gone on with."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 from django.utils.timezone import now
 
+from chat.answers import Ending, ending_of
 from chat.errors import (
     AnswerInProgress,
     ConversationNotFound,
     EmptyPrompt,
+    NothingToContinue,
     PromptTooLong,
+    RemarkTooLong,
     TooManyGenerations,
 )
 from chat.models import Conversation, Message
+from chat.trees import MessageTree
 from controller.models import User
 from controller.relay.request import make_request_id
 
 TITLE_LENGTH = 60
+MAX_REMARK_CHARS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,12 @@ class Turn:
     after: uuid.UUID | None
     """What its owner sees changes behind this message; None: from the start."""
     history: list[dict[str, str]]
-    """The messages for the model, in OpenAI's shape, the prompt last."""
+    """The messages for the model, in OpenAI's shape, the prompt last; or the answer
+    that is gone on with."""
+    begun: str = ""
+    """The text that the model is to go on from."""
+    before: Ending | None = None
+    """How the answer that is gone on with ended first."""
 
 
 @transaction.atomic
@@ -62,19 +74,89 @@ def begin_turn(
 
 
 @transaction.atomic
+def begin_edit(user: User, message_id: uuid.UUID, model: str, text: str) -> Turn:
+    """Store a prompt anew beside `message_id`, and the empty answer to it.
+
+    Raises as `begin_turn` does; a message that is no prompt is not found either.
+    """
+    text = checked_prompt(text)
+    older = locked_message(user, message_id, role=Message.Role.USER)
+    refuse_if_busy(user, older.conversation)
+    prompt = Message.objects.create(
+        conversation=older.conversation,
+        parent_id=older.parent_id,
+        role=Message.Role.USER,
+        content=text,
+    )
+    return begin_answer(older.conversation, prompt, model, after=prompt.parent_id)
+
+
+@transaction.atomic
 def begin_retry(user: User, message_id: uuid.UUID, model: str) -> Turn:
     """Another answer beside `message_id`, to the same prompt; `model` may differ.
 
     Raises as `begin_turn` does; a message that is no answer is not found either.
     """
-    answers = Message.objects.of(user).filter(role=Message.Role.ASSISTANT)
-    answer = answers.filter(pk=message_id).select_related("parent").first()
-    if answer is None or answer.parent is None:
+    answer = locked_message(user, message_id, role=Message.Role.ASSISTANT)
+    if answer.parent is None:
         raise ConversationNotFound
-    conversation = locked_conversation(user, answer.conversation_id)
+    conversation, prompt = answer.conversation, answer.parent
     refuse_if_busy(user, conversation)
-    prompt = answer.parent
     return begin_answer(conversation, prompt, model or answer.model, after=prompt.id)
+
+
+@transaction.atomic
+def begin_continuation(
+    user: User,
+    message_id: uuid.UUID,
+    text: str,
+    can_continue: Callable[[str], bool],
+) -> Turn:
+    """Have the last answer, which was cut, go on where it broke off.
+
+    Where its model `can_continue`, the answer itself grows; else the model is asked by
+    `text` to go on, and answers anew. Raises as `begin_turn` does, or
+    `NothingToContinue`.
+    """
+    answer = locked_message(user, message_id, role=Message.Role.ASSISTANT)
+    conversation = answer.conversation
+    refuse_if_busy(user, conversation)
+    if conversation.leaf_id != answer.id or not (answer.is_cut and answer.content):
+        raise NothingToContinue
+    # What a model thought is not told it again, so it could not go on from there.
+    if answer.reasoning or not can_continue(answer.model):
+        prompt = Message.objects.create(
+            conversation=conversation,
+            parent=answer,
+            role=Message.Role.USER,
+            content=checked_prompt(text),
+        )
+        return begin_answer(conversation, prompt, answer.model, after=answer.id)
+    return reopen_answer(conversation, answer)
+
+
+def reopen_answer(conversation: Conversation, answer: Message) -> Turn:
+    """Have an answer grow once more, from its last word on."""
+    before = ending_of(answer)
+    # Chat templates cut off the space at the end, and models then say it themselves.
+    answer.content = answer.content.rstrip()
+    answer.state = Message.State.STREAMING
+    answer.request_id = make_request_id()
+    answer.written_at = now()
+    answer.stop_requested_at = answer.attended_at = None
+    answer.error = answer.error_code = answer.finish_reason = ""
+    answer.save()
+    return Turn(
+        user_id=conversation.user_id,
+        conversation_id=conversation.id,
+        message_id=answer.id,
+        request_id=answer.request_id,
+        model=answer.model,
+        after=answer.parent_id,
+        history=history_of(conversation.path(answer.id)),
+        begun=answer.content,
+        before=before,
+    )
 
 
 def begin_answer(
@@ -108,10 +190,11 @@ def begin_answer(
 class OpenedConversation:
     conversation: Conversation
     path: list[Message]
+    tree: MessageTree
 
 
 def open_path(user: User, conversation_id: uuid.UUID) -> OpenedConversation:
-    """The user's conversation and its messages from root to leaf; two queries.
+    """The user's conversation and its messages from root to leaf; three queries.
 
     Raises `ConversationNotFound`. Answers whose process died are settled first; else
     nothing is written.
@@ -119,11 +202,13 @@ def open_path(user: User, conversation_id: uuid.UUID) -> OpenedConversation:
     conversation = Conversation.objects.of(user).filter(pk=conversation_id).first()
     if conversation is None:
         raise ConversationNotFound
-    path = conversation.path()
+    tree = conversation.tree()
+    ids = tree.path_to(conversation.leaf_id)
+    path = conversation.messages_of(ids)
     if any(message.is_silent for message in path):
         conversation.messages.settle_interrupted()
-        path = conversation.path()
-    return OpenedConversation(conversation, path)
+        path = conversation.messages_of(ids)
+    return OpenedConversation(conversation, path, tree)
 
 
 def request_stop(user: User, message_id: uuid.UUID) -> None:
@@ -149,6 +234,22 @@ def locked_conversation(user: User, conversation_id: uuid.UUID) -> Conversation:
     return conversation
 
 
+def locked_message(user: User, message_id: uuid.UUID, **having: Any) -> Message:
+    """The user's message, if it is so; its conversation is held until the transaction
+    ends. Raises `ConversationNotFound`, also for a message that was deleted."""
+    conversation_ids = Message.objects.of(user).filter(pk=message_id)
+    conversation_id = conversation_ids.values_list("conversation_id", flat=True).first()
+    if conversation_id is None:
+        raise ConversationNotFound
+    conversation = locked_conversation(user, conversation_id)
+    # Looked at again under the lock: it may have been deleted meanwhile.
+    messages = conversation.messages.kept().select_related("parent")
+    message = messages.filter(pk=message_id, **having).first()
+    if message is None:
+        raise ConversationNotFound
+    return message
+
+
 def refuse_if_busy(user: User, conversation: Conversation) -> None:
     messages = Message.objects.of(user)
     messages.settle_interrupted()
@@ -166,6 +267,14 @@ def checked_prompt(text: str) -> str:
         raise EmptyPrompt
     if len(text) > settings.CHAT_MAX_PROMPT_CHARS:
         raise PromptTooLong(settings.CHAT_MAX_PROMPT_CHARS)
+    return text
+
+
+def checked_remark(text: str) -> str:
+    """What a reader says of an answer, as stored; it may be empty."""
+    text = text.replace("\x00", "").strip()
+    if len(text) > MAX_REMARK_CHARS:
+        raise RemarkTooLong(MAX_REMARK_CHARS)
     return text
 
 

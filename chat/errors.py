@@ -30,6 +30,23 @@ class EmptyPrompt(InvalidRequest):
         super().__init__("The message is empty.")
 
 
+class RemarkTooLong(InvalidRequest):
+    code = "remark_too_long"
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(f"A remark may have at most {maximum:,} characters.")
+
+
+class NothingToContinue(InvalidRequest):
+    """Only the last answer can be gone on with, and only one that was cut."""
+
+    status = 409
+    code = "nothing_to_continue"
+
+    def __init__(self) -> None:
+        super().__init__("This answer was not cut, or is not the last one.")
+
+
 class AnswerInProgress(InvalidRequest):
     """One answer at a time in a conversation."""
 

@@ -7,14 +7,17 @@ from time import monotonic
 
 from chat import answers
 from chat.database import in_database, writing
-from chat.generations import Delta
+from chat.generations import Delta, Thought
 
 POLL_SECONDS = 0.25
 ATTEND_SECONDS = 10.0
 
 
-async def row_deltas(message_id: uuid.UUID, at: int) -> AsyncGenerator[Delta, None]:
-    """What the row gains after its first `at` characters, until it is settled.
+async def row_deltas(
+    message_id: uuid.UUID, at: int, reasoning_at: int
+) -> AsyncGenerator[Delta | Thought, None]:
+    """What the row gains after its first `at` characters, and those of its reasoning,
+    until it is settled.
 
     While this runs the answer counts as attended. If its process has died, it is
     settled as interrupted here.
@@ -25,7 +28,11 @@ async def row_deltas(message_id: uuid.UUID, at: int) -> AsyncGenerator[Delta, No
         if monotonic() - attended_at >= ATTEND_SECONDS:
             attended_at = monotonic()
             await writing(answers.attend, message_id)
-        progress = await in_database(answers.read_progress, message_id, at)
+        read = answers.read_progress
+        progress = await in_database(read, message_id, at, reasoning_at)
+        if progress.reasoning:
+            yield Thought(reasoning_at, progress.reasoning)
+            reasoning_at += len(progress.reasoning)
         if progress.text:
             yield Delta(at, progress.text)
             at += len(progress.text)

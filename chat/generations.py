@@ -19,9 +19,10 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from chat import answers
-from chat.answers import Ending, Wishes
+from chat.answers import Draft, Ending, Wishes
 from chat.conversations import Turn
 from chat.database import writing
+from chat.growing import GrowingText, TextReader
 from chat.models import Message
 from controller.errors import ShuttingDown, SwitchyardError
 from controller.fleet.line import Place
@@ -48,6 +49,21 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """New text of the reasoning before the answer, and how much came before it."""
+
+    at: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThoughtFor:
+    """The reasoning is over, after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """The answer's place in line for a worker; None: it waits no more."""
 
@@ -61,16 +77,18 @@ class Pause:
     is_over: bool
 
 
-News = Delta | Waiting | Pause
+News = Delta | Thought | ThoughtFor | Waiting | Pause
 
 
 class Generation:
-    """One answer: its log of deltas and the task that fills it."""
+    """One answer: its text as it grows, and the task that makes it grow."""
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
-        self.log: list[str] = []
-        self.length = 0
+        self.answer = GrowingText(turn.begun)
+        self.thoughts = GrowingText()
+        self.reasoning_seconds: float | None = None
+        self._thinks_since: float | None = None
         self.is_over = False
         self.waiting = Waiting(None)
         self._num_turns = 0  # a pause's beginning is one, its end another
@@ -84,16 +102,25 @@ class Generation:
 
     @property
     def text(self) -> str:
-        return "".join(self.log)
+        return str(self.answer)
+
+    @property
+    def reasoning(self) -> str:
+        return str(self.thoughts)
+
+    @property
+    def length(self) -> int:
+        """In characters, of all that the model has said."""
+        return self.answer.length + self.thoughts.length
 
     @property
     def is_followed(self) -> bool:
         return bool(self._followers)
 
-    async def news(self, at: int) -> AsyncGenerator[News, None]:
-        """The text from character `at` on, until the answer is settled and its row too;
-        before the text, its place in line if it must wait; and the last pause there
-        was, when it begins and when it ends.
+    async def news(self, at: int, reasoning_at: int = 0) -> AsyncGenerator[News, None]:
+        """The text from character `at` on, until the answer is settled and its row too,
+        and the reasoning before it from `reasoning_at` on; before both, its place in
+        line if it must wait; and the last pause there was, when it begins and ends.
 
         While this runs the generation is followed. What a slow taker has not taken is
         joined into one delta, and of the places it gets the last: no queue grows.
@@ -101,8 +128,9 @@ class Generation:
         woken = asyncio.Event()
         woken.set()
         self._followers.add(woken)
-        index, passed, num_turns = 0, 0, 0
-        told = Waiting(None)
+        answer = TextReader(self.answer, at)
+        thoughts = TextReader(self.thoughts, reasoning_at)
+        num_turns, told, told_seconds = 0, Waiting(None), None
         try:
             is_over = False
             while not is_over:
@@ -112,11 +140,15 @@ class Generation:
                 if self.waiting != told:
                     told = self.waiting
                     yield told
-                text = "".join(self.log[index:])[at - passed :]
-                index, passed = len(self.log), at
-                if text:
+                at = thoughts.at
+                if text := thoughts.take():
+                    yield Thought(at, text)
+                if self.reasoning_seconds != told_seconds:
+                    told_seconds = self.reasoning_seconds
+                    yield ThoughtFor(told_seconds or 0)
+                at = answer.at
+                if text := answer.take():
                     yield Delta(at, text)
-                    at = passed = at + len(text)
                 if num_turns != self._num_turns:
                     num_turns = self._num_turns
                     yield Pause(is_over=num_turns % 2 == 0)
@@ -137,10 +169,15 @@ class Generation:
         is_silent = monotonic() - self._drafted_at >= HEARTBEAT_SECONDS
         return is_silent or self.length > self._drafted_length
 
-    def take_draft(self) -> str:
+    def take_draft(self) -> Draft:
         self._drafted_at = monotonic()
         self._drafted_length = self.length
-        return self.text
+        return self.draft
+
+    @property
+    def draft(self) -> Draft:
+        """What there is of the answer now."""
+        return Draft(self.text, self.reasoning)
 
     async def run(self) -> None:
         """Wait for the end, whatever it is, settle the row, and tell the followers."""
@@ -167,11 +204,14 @@ class Generation:
 
     async def _relay(self) -> Ending:
         turn = self.turn
+        body = {"model": turn.model, "messages": turn.history, "stream": True}
+        if turn.begun:
+            body |= {"add_generation_prompt": False, "continue_final_message": True}
         request = InferenceRequest(
             endpoint="/v1/chat/completions",
             task=Task.CHAT,
             model=turn.model,
-            body={"model": turn.model, "messages": turn.history, "stream": True},
+            body=body,
             stream=True,
             request_id=turn.request_id,
             size=sum(len(each["content"]) for each in turn.history),
@@ -201,11 +241,27 @@ class Generation:
         if error := event.get("error"):
             raise SwitchyardError(error["message"], code=error.get("code"))
         for choice in event.get("choices", ()):
-            # PostgreSQL stores no NUL, and a page shows none.
-            if text := (choice["delta"].get("content") or "").replace("\x00", ""):
-                self.log.append(text)
-                self.length += len(text)
-                self._wake_followers()
+            delta = choice["delta"]
+            # Engines have not agreed on a name for it.
+            thought = delta.get("reasoning") or delta.get("reasoning_content")
+            self._grow(self.thoughts, thought)
+            self._grow(self.answer, delta.get("content"))
+
+    def _grow(self, text: GrowingText, delta: str | None) -> None:
+        # PostgreSQL stores no NUL, and a page shows none.
+        delta = (delta or "").replace("\x00", "")
+        if not delta:
+            return
+        if text is self.thoughts and self._thinks_since is None:
+            self._thinks_since = monotonic()
+        elif text is self.answer:
+            self._end_thinking()
+        text.append(delta)
+        self._wake_followers()
+
+    def _end_thinking(self) -> None:
+        if self._thinks_since is not None and self.reasoning_seconds is None:
+            self.reasoning_seconds = monotonic() - self._thinks_since
 
     def _note_pause(self, exchange: Exchange) -> None:
         num_turns = 2 * exchange.num_moves + exchange.is_moving
@@ -218,23 +274,27 @@ class Generation:
             woken.set()
 
     def _measured(self, ending: Ending) -> Ending:
-        exchange = self._exchange
-        if exchange is None:
-            return ending
-        usage = exchange.usage
-        return replace(
-            ending,
-            prompt_tokens=usage.prompt_tokens or None,
-            completion_tokens=usage.completion_tokens or None,
-            ttft_seconds=exchange.ttft_seconds,
-        )
+        """The ending with what the ledger's row of this answer says."""
+        self._end_thinking()
+        ending = replace(ending, reasoning_seconds=self.reasoning_seconds)
+        if (exchange := self._exchange) is not None:
+            record = exchange.record()
+            ending = replace(
+                ending,
+                prompt_tokens=record.prompt_tokens or None,
+                completion_tokens=record.completion_tokens or None,
+                cost_nanos=record.cost_nanos,
+                ttft_seconds=record.ttft_seconds,
+            )
+        before = self.turn.before
+        return ending if before is None else ending.behind(before)
 
     async def _settle(self, ending: Ending) -> None:
         """Write the end; a database that is away a moment is asked again."""
         message_id = self.turn.message_id
         for attempt in range(SETTLE_ATTEMPTS):
             try:
-                await writing(answers.settle, message_id, self.text, ending)
+                await writing(answers.settle, message_id, self.draft, ending)
             except DatabaseError:
                 logger.exception("the end of answer %s is not written", message_id)
                 await asyncio.sleep(0.2 * 2**attempt)

@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
+from chat.trees import MessageTree
 from controller.models import User
 
 
@@ -47,24 +48,32 @@ class Conversation(models.Model):
     def __str__(self) -> str:
         return str(self.id)
 
+    def tree(self) -> MessageTree:
+        """The shape of all its branches; one query, which reads no texts."""
+        links = self.messages.kept().order_by("created_at", "id")
+        return MessageTree(links.values_list("id", "parent_id"))
+
     def path(self, leaf_id: uuid.UUID | None = None) -> list["Message"]:
         """The messages from the root to `leaf_id`, else to the leaf; [] without one.
 
-        One query, which reads the other branches too: they share the conversation.
+        Two queries, of which the second reads the texts of this path alone.
         """
-        by_id = {message.id: message for message in self.messages.all()}
-        path = []
-        next_id = leaf_id or self.leaf_id
-        while next_id and (message := by_id.get(next_id)):
-            path.append(message)
-            next_id = message.parent_id
-        return path[::-1]
+        return self.messages_of(self.tree().path_to(leaf_id or self.leaf_id))
+
+    def messages_of(self, ids: list[uuid.UUID]) -> list["Message"]:
+        """These messages, in this order; one query."""
+        by_id = {message.id: message for message in self.messages.filter(pk__in=ids)}
+        return [by_id[each] for each in ids]
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
     def of(self, user: User) -> Self:
         """This user's messages: every fetch goes through here."""
-        return self.filter(conversation__user=user)
+        return self.kept().filter(conversation__user=user)
+
+    def kept(self) -> Self:
+        """Those that were not deleted; what is below a deleted one was too."""
+        return self.filter(deleted_at=None)
 
     def streaming(self) -> Self:
         """Answers that a process is writing, or died in writing."""
@@ -102,6 +111,9 @@ class Message(models.Model):
     )
     role = models.CharField(max_length=10, choices=Role)
     content = models.TextField(blank=True)
+    # What the model thought before it answered; it is not told of that again.
+    reasoning = models.TextField(blank=True, default="", db_default="")
+    reasoning_seconds = models.FloatField(null=True)
     model = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=12, choices=State, default=State.COMPLETE)
     error = models.TextField(blank=True)
@@ -109,6 +121,7 @@ class Message(models.Model):
     finish_reason = models.CharField(max_length=30, blank=True)
     prompt_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)
+    cost_nanos = models.BigIntegerField("cost in billionths", null=True)
     ttft_seconds = models.FloatField(null=True)
     duration_seconds = models.FloatField(null=True)
     # The same id as the ledger's row and the engine's log.
@@ -119,6 +132,13 @@ class Message(models.Model):
     # Wishes of other web processes, which the writing one reads when it writes.
     stop_requested_at = models.DateTimeField(null=True, editable=False)
     attended_at = models.DateTimeField(null=True, editable=False)
+    # Taken away by its owner, with all below it, and purged after a while.
+    deleted_at = models.DateTimeField(null=True, editable=False)
+    # What its reader thinks of it: 1, -1 or nothing.
+    rating = models.SmallIntegerField(null=True)
+    rating_reason = models.TextField(blank=True, default="", db_default="")
+    rated_at = models.DateTimeField(null=True, editable=False)
+    flagged_at = models.DateTimeField(null=True, editable=False)
 
     objects = MessageQuerySet.as_manager()
 
@@ -141,11 +161,21 @@ class Message(models.Model):
                 ),
                 name="message_state_known",
             ),
+            models.CheckConstraint(
+                condition=Q(rating__in=[-1, 1]) | Q(rating=None),
+                name="message_rating_known",
+            ),
         ]
         indexes = [
             # the few that a process is writing; SQLite, which binds the state as a
             # parameter, would not use a partial index
-            models.Index(fields=["state", "written_at"], name="messages_by_state")
+            models.Index(fields=["state", "written_at"], name="messages_by_state"),
+            # the purge: few rows are marked, and SQLite skips those that are not
+            models.Index(
+                fields=["deleted_at"],
+                name="messages_deleted",
+                condition=Q(deleted_at__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -154,6 +184,12 @@ class Message(models.Model):
     @property
     def is_streaming(self) -> bool:
         return self.state == self.State.STREAMING
+
+    @property
+    def is_cut(self) -> bool:
+        """It ended before the model had said all it wanted to."""
+        ended_early = {self.State.STOPPED, self.State.INTERRUPTED, self.State.FAILED}
+        return self.state in ended_early or self.finish_reason == "length"
 
     @property
     def is_silent(self) -> bool:

@@ -3,30 +3,38 @@
 The page sends one of the structs below, told apart by `type`. The server sends:
 
 - `models` {models}: what can be asked now; on connecting and at every change
-- `started` {ref, conversation, message}: the page's `send` or `retry` was taken
+- `started` {ref, conversation, message}: the page's `send`, `edit`, `retry` or
+  `continue` was taken
 - `conversation` {conversation, after, messages}: the path, from the message behind
   `after` on; the whole of it where `after` is null. A streaming message's content is
-  what there is so far
+  what there is so far; a message's `versions` are the ids of those beside it and its
+  own, oldest first
 - `waiting` {message, position, length, seconds}: the answer's place in line for a
   worker, 1 being next, and about how long it will be (null while unknown); position 0
   when it is its turn
 - `delta` {message, at, text}: `at` counts the characters (code points) before it
+- `reasoning` {message, at, text}: the same of what the model thinks before it answers
+- `thought` {message, seconds}: it has thought for so long, and answers now
 - `moving` {message}: its worker broke off, and another one is asked to go on
 - `moved` {message}: another one goes on
 - `settled` {message}: a message in its final state; its content is complete
+- `judged` {message, rating, rating_reason, is_flagged}: the reader's opinion is stored
 - `changed` {conversation}: another page of the owner changed it; attach again
 - `error` {ref, code, message}: a request was refused
 - `pong` {}
 """
 
 import uuid
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import msgspec
 
-from chat.generations import Delta, News, Pause
+from chat.generations import Delta, News, Pause, Thought, ThoughtFor
 from chat.models import Conversation, Message
+from chat.trees import MessageTree
 from controller.fleet.snapshot import ModelView
+from controller.prices import NANOS
 from workers.protocol import Task
 
 
@@ -51,6 +59,57 @@ class Retry(ClientMessage, tag="retry"):
     ref: int = 0
 
 
+class Edit(ClientMessage, tag="edit"):
+    """Ask `model` a prompt anew, as a version beside `message`."""
+
+    message: uuid.UUID
+    model: str
+    text: str
+    ref: int = 0
+
+
+class Continue(ClientMessage, tag="continue"):
+    """Have the answer `message`, which was cut, go on. `text` asks for it where the
+    model cannot go on from an answer by itself."""
+
+    message: uuid.UUID
+    text: str
+    ref: int = 0
+
+
+class Choose(ClientMessage, tag="choose"):
+    """Show this version of a message, and what followed from it."""
+
+    message: uuid.UUID
+
+
+class Delete(ClientMessage, tag="delete"):
+    """Take away a message and all that followed from it."""
+
+    message: uuid.UUID
+
+
+class Restore(ClientMessage, tag="restore"):
+    """Bring back what was deleted with this message."""
+
+    message: uuid.UUID
+
+
+class Rate(ClientMessage, tag="rate"):
+    """An answer is good (1), bad (-1), or rated no more (0)."""
+
+    message: uuid.UUID
+    rating: Literal[-1, 0, 1]
+    reason: str = ""
+
+
+class Flag(ClientMessage, tag="flag"):
+    """Put an answer before the moderators."""
+
+    message: uuid.UUID
+    reason: str = ""
+
+
 class Attach(ClientMessage, tag="attach"):
     """Show me this conversation, and what comes; I have everything up to `after`."""
 
@@ -66,7 +125,8 @@ class Ping(ClientMessage, tag="ping"):
     pass
 
 
-AnyMessage = Send | Retry | Attach | Stop | Ping
+Asking = Send | Edit | Retry | Continue | Stop
+AnyMessage = Asking | Attach | Choose | Delete | Restore | Rate | Flag | Ping
 
 _decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
@@ -86,6 +146,8 @@ def message_fields(message: Message) -> dict[str, Any]:
         "id": str(message.id),
         "role": message.role,
         "content": message.content,
+        "reasoning": message.reasoning,
+        "reasoning_seconds": message.reasoning_seconds,
         "model": message.model,
         "state": message.state,
         "error": message.error,
@@ -94,8 +156,29 @@ def message_fields(message: Message) -> dict[str, Any]:
         "prompt_tokens": message.prompt_tokens,
         "completion_tokens": message.completion_tokens,
         "ttft_seconds": message.ttft_seconds,
+        "cost": None if message.cost_nanos is None else message.cost_nanos / NANOS,
         "duration_seconds": message.duration_seconds,
+        "rating": message.rating or 0,
+        "rating_reason": message.rating_reason,
+        "is_flagged": message.flagged_at is not None,
         "created_at": message.created_at.isoformat(),
+    }
+
+
+def path_fields(path: Iterable[Message], tree: MessageTree) -> list[dict[str, Any]]:
+    """Messages of the path that is shown, each with its versions."""
+    return [
+        {**message_fields(each), "versions": list(map(str, tree.versions_of(each.id)))}
+        for each in path
+    ]
+
+
+def feedback_fields(message: Message) -> dict[str, Any]:
+    return {
+        "message": str(message.id),
+        "rating": message.rating or 0,
+        "rating_reason": message.rating_reason,
+        "is_flagged": message.flagged_at is not None,
     }
 
 
@@ -103,6 +186,10 @@ def news_fields(news: News) -> dict[str, Any]:
     """What is new of an answer, as an event without its message's id."""
     if isinstance(news, Delta):
         return {"type": "delta", "at": news.at, "text": news.text}
+    if isinstance(news, Thought):
+        return {"type": "reasoning", "at": news.at, "text": news.text}
+    if isinstance(news, ThoughtFor):
+        return {"type": "thought", "seconds": news.seconds}
     if isinstance(news, Pause):
         return {"type": "moved" if news.is_over else "moving"}
     place = news.place

@@ -89,12 +89,11 @@ def page_fields(
     user: User, opened: conversations.OpenedConversation | None
 ) -> dict[str, Any]:
     """What the page's script starts from, before the socket is open."""
-    path = opened.path if opened else []
     return {
         "conversation": protocol.conversation_fields(opened.conversation)
         if opened
         else None,
-        "messages": [protocol.message_fields(message) for message in path],
+        "messages": protocol.path_fields(opened.path, opened.tree) if opened else [],
         "models": protocol.model_fields(gateway().models(chat_caller(user.pk))),
         "socket": f"{reverse('chat:home')}ws/chat/",
         "home": reverse("chat:home"),

@@ -334,6 +334,8 @@ CHAT_MAX_PROMPT_CHARS = env.integer("CHAT_MAX_PROMPT_CHARS", 200_000, minimum=1)
 CHAT_MAX_ANSWER_CHARS = env.integer("CHAT_MAX_ANSWER_CHARS", 1_000_000, minimum=1)
 # Answers in progress at once, for one user.
 CHAT_MAX_GENERATIONS = env.integer("CHAT_MAX_GENERATIONS", default=8, minimum=1)
+# What was deleted can be brought back for so long.
+CHAT_KEEP_DELETED = env.seconds("CHAT_KEEP_DELETED", default=86_400)
 
 # -- Ledger ---------------------------------------------------------------------------
 LEDGER_FLUSH_INTERVAL = env.seconds("LEDGER_FLUSH_INTERVAL", default=1)
@@ -395,6 +397,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour=3, minute=17),
     },
     "prune usage": {"task": "controller.tasks.prune_usage", "schedule": 86_400},
+    "purge branches": {"task": "chat.tasks.purge_branches", "schedule": 3600},
 }
 
 # -- Logs -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from config.asgi import application
 from controller.models import User
 
 HOST = "localhost"
+PATIENCE = 20  # seconds; a busy machine is slow
 
 
 def make_session(user: User) -> str:
@@ -65,8 +66,8 @@ class Page:
     async def hear(self, *types: str) -> dict[str, Any]:
         """The next event of one of these types; others before it are passed over."""
         while True:
-            event: dict[str, Any] = json.loads(await self.socket.receive_from(5))
-            if event["type"] == "conversation":
+            event: dict[str, Any] = json.loads(await self.socket.receive_from(PATIENCE))
+            if event["type"] == "conversation" and event["messages"]:
                 self.answer = event["messages"][-1]
                 self.text = self.answer["content"]
             if event["type"] in types:
@@ -75,7 +76,7 @@ class Page:
     async def closing_code(self) -> int:
         """The code that the server closes the socket with; events before it pass."""
         while True:
-            output = await self.socket.receive_output(5)
+            output = await self.socket.receive_output(PATIENCE)
             if output["type"] == "websocket.close":
                 return int(output["code"])
 

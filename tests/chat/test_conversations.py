@@ -8,7 +8,7 @@ from django.db import IntegrityError
 from django.utils.timezone import now
 
 from chat import conversations
-from chat.answers import Ending, settle
+from chat.answers import Draft, Ending, settle
 from chat.conversations import begin_retry, begin_turn, history_of, open_path, title_of
 from chat.errors import (
     AnswerInProgress,
@@ -29,7 +29,7 @@ def user(db):
 
 
 def answered(turn, content="An answer.", state=State.COMPLETE):
-    settle(turn.message_id, content, Ending(state))
+    settle(turn.message_id, Draft(content), Ending(state))
     return turn
 
 
@@ -156,7 +156,7 @@ def test_a_conversation_opens_with_as_many_queries_however_long_it_is(
     for _ in range(5):
         turn = answered(begin_turn(user, turn.conversation_id, "mock-1", "more"))
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         opened = open_path(user, turn.conversation_id)
 
     assert len(opened.path) == 12

@@ -9,6 +9,7 @@ from channels.db import database_sync_to_async
 from django.utils.timezone import now
 
 from chat import answers, conversations
+from chat.answers import Draft
 from chat.generations import Waiting, generations
 from chat.models import Message
 from controller.gateway import gateway
@@ -123,14 +124,16 @@ async def test_an_answer_of_another_process_is_followed_by_its_row(
     """Play both processes: the socket's does not know of the generation."""
     turn = await in_database(conversations.begin_turn)(user, None, "mock-1", "hello")
     async with Page(user) as page:
-        await in_database(answers.write_drafts)({turn.message_id: "one "})
+        await in_database(answers.write_drafts)({turn.message_id: Draft("one ")})
         await page.say(type="attach", conversation=str(turn.conversation_id))
         shown = await page.hear("conversation")
-        await in_database(answers.write_drafts)({turn.message_id: "one zwei "})
+        await in_database(answers.write_drafts)({turn.message_id: Draft("one zwei ")})
         delta = await page.hear("delta")
         page.text += delta["text"]
         ending = answers.Ending(Message.State.COMPLETE)
-        await in_database(answers.settle)(turn.message_id, "one zwei drei", ending)
+        await in_database(answers.settle)(
+            turn.message_id, Draft("one zwei drei"), ending
+        )
         text, answer = await page.read_answer()
 
     assert shown["messages"][-1]["content"] == "one "
@@ -145,7 +148,7 @@ async def test_an_answer_of_a_process_that_died_is_settled_while_it_is_followed(
 ):
     turn = await in_database(conversations.begin_turn)(user, None, "mock-1", "hello")
     async with Page(user) as page:
-        await in_database(answers.write_drafts)({turn.message_id: "half an"})
+        await in_database(answers.write_drafts)({turn.message_id: Draft("half an")})
         await page.say(type="attach", conversation=str(turn.conversation_id))
         await page.hear("conversation")
         silence = settings.CHAT_INTERRUPTED_AFTER + timedelta(seconds=1)

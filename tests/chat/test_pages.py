@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_script_prefix
 
-from chat.answers import Ending, settle
+from chat.answers import Draft, Ending, settle
 from chat.conversations import begin_turn
 from chat.models import Message
 from controller.gateway import running_gateway
@@ -29,7 +29,7 @@ def client_of(user=None, **headers):
 
 def conversation_of(user, text="hello", answer="An answer."):
     turn = begin_turn(user, None, "mock-1", text)
-    settle(turn.message_id, answer, Ending(Message.State.COMPLETE))
+    settle(turn.message_id, Draft(answer), Ending(Message.State.COMPLETE))
     return turn.conversation_id
 
 

@@ -37,6 +37,8 @@ class Wanted(NamedTuple):
     ids: tuple[int, ...] = ()
     """The tokens, if they are to be told."""
     prompt_ids: tuple[int, ...] = ()
+    num_reasoning: int = 0
+    """So many of the first words are reasoning."""
 
     @property
     def id(self) -> str:
@@ -255,6 +257,7 @@ class _StreamKey(NamedTuple):
     rest: str
     ids: tuple[int, ...]
     prompt_ids: tuple[int, ...]
+    num_reasoning: int
 
 
 def _stream_key(wanted: Wanted) -> _StreamKey:
@@ -268,6 +271,7 @@ def _stream_key(wanted: Wanted) -> _StreamKey:
         wanted.rest,
         wanted.ids,
         wanted.prompt_ids,
+        wanted.num_reasoning,
     )
 
 
@@ -301,7 +305,9 @@ def _stream_events(key: _StreamKey) -> tuple[bytes, ...]:
 def _choice(key: _StreamKey, text: str, position: int | None) -> dict[str, Any]:
     """Return the choice of one token, or of the end; with ids as vLLM tells them, the
     prompt's beside a chat's choices and within a completion's first."""
-    new = {"delta": {"content": text}} if key.is_chat else {"text": text}
+    is_thought = position is not None and position <= key.num_reasoning
+    delta = {"reasoning" if is_thought else "content": text}
+    new = {"delta": delta} if key.is_chat else {"text": text}
     choice = {"index": 0, **new, "logprobs": None}
     if not key.ids:
         return choice

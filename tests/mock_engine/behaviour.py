@@ -35,6 +35,8 @@ class Behaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """End a stream after so many tokens with the error event that vLLM sends."""
     garbage: bool = False
     """Answer 200 with bytes that are neither JSON nor events."""
+    reasoning: int = 0
+    """So many of a streamed chat's first tokens are reasoning, as vLLM tells it."""
     echo: bool = False
     """Answer with the words of the prompt, directives left out."""
 

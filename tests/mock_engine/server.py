@@ -227,6 +227,7 @@ class MockEngineServer:
             said.rest,
             tuple(range(first, first + num_tokens)) if body.return_token_ids else (),
             tuple(asked.ids) if body.return_token_ids else (),
+            behaviour.reasoning,
         )
         if body.stream:
             return self._stream(wanted, behaviour)
