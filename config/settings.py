@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "controller.audit.actor.AuditMiddleware",
     "controller.accounts.second_factor.SecondFactorMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
@@ -341,6 +342,7 @@ CHAT_KEEP_DELETED = env.seconds("CHAT_KEEP_DELETED", default=86_400)
 LEDGER_FLUSH_INTERVAL = env.seconds("LEDGER_FLUSH_INTERVAL", default=1)
 LEDGER_MAX_QUEUED = env.integer("LEDGER_MAX_QUEUED", default=100_000, minimum=1)
 MODERATION_RETENTION_DAYS = env.integer("MODERATION_RETENTION_DAYS", 90, minimum=1)
+AUDIT_RETENTION_DAYS = env.integer("AUDIT_RETENTION_DAYS", default=400, minimum=1)
 LEDGER_RETENTION_DAYS = env.integer("LEDGER_RETENTION_DAYS", default=400, minimum=1)
 # Roll-ups outlive rows; those of hours as long as rows at least.
 USAGE_HOURLY_RETENTION_DAYS = env.integer("USAGE_HOURLY_RETENTION_DAYS", 800, minimum=1)
@@ -391,6 +393,10 @@ CELERY_BEAT_SCHEDULE = {
     "alert of budgets": {"task": "controller.tasks.alert_of_budgets", "schedule": 60},
     "roll up ledger": {"task": "controller.tasks.roll_up_ledger", "schedule": 60},
     "prune ledger": {"task": "controller.tasks.prune_ledger", "schedule": 3600},
+    "prune audit log": {
+        "task": "controller.tasks.prune_audit_log",
+        "schedule": 3600,
+    },
     "prune flags": {"task": "controller.tasks.prune_flags", "schedule": 3600},
     "reconcile ledger": {
         "task": "controller.tasks.reconcile_ledger",

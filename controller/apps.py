@@ -7,3 +7,8 @@ class ControllerConfig(AppConfig):
 
     def ready(self) -> None:
         from controller import checks  # noqa: F401  # registers the system checks
+        from controller.audit import actor, events, registration
+
+        registration.watch()
+        actor.connect()
+        events.connect()

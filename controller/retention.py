@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from auditlog.models import LogEntry
 from django.db.models import QuerySet
 
 from controller.models import (
@@ -41,6 +42,11 @@ def prune_flags(before: datetime) -> int:
     """How many moderation flags older than `before` were deleted."""
     old = ModerationFlag.objects.filter(created_at__lt=before)
     return _prune(old.order_by("created_at"))
+
+
+def prune_audit_log(before: datetime) -> int:
+    """How many entries of the audit log older than `before` were deleted."""
+    return _prune(LogEntry.objects.filter(timestamp__lt=before).order_by("timestamp"))
 
 
 def _prune(old: QuerySet[Any]) -> int:

@@ -78,6 +78,14 @@ def prune_flags() -> None:
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def prune_audit_log() -> None:
+    """Delete what is older than AUDIT_RETENTION_DAYS."""
+    before = now() - timedelta(days=settings.AUDIT_RETENTION_DAYS)
+    if num_pruned := retention.prune_audit_log(before):
+        logger.info("pruned %d entries of the audit log", num_pruned)
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
 def prune_usage() -> None:
     """Delete roll-ups older than USAGE_HOURLY_RETENTION_DAYS and
     USAGE_DAILY_RETENTION_DAYS. Hours are kept as long as rows: a row that is written

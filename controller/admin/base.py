@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import models, transaction
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -9,6 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
 
+from controller.audit.events import record
 from controller.models import Revision
 
 
@@ -18,6 +20,23 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]  # django-unfold has no ty
     list_fullwidth = True
     list_per_page = 50
     warn_unsaved_form = True
+
+    def log_change(
+        self, request: HttpRequest, obj: models.Model, message: Any
+    ) -> LogEntry:
+        """The row's history; what an action did, in words, is told to the audit log
+        too. (Forms leave a list of fields: those changes are in it already.)"""
+        entry: LogEntry = super().log_change(request, obj, message)
+        if isinstance(message, str):
+            record([obj], message)
+        return entry
+
+    def log_decision(
+        self, request: HttpRequest, rows: models.QuerySet[Any], words: str
+    ) -> None:
+        """The same for rows that were changed by one statement."""
+        LogEntry.objects.log_actions(str(request.user.pk), rows, CHANGE, words)
+        record(rows, words)
 
 
 class AnnouncingAdmin(ConsoleAdmin):

@@ -50,6 +50,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Flags"), "flag", "moderationflag"),
         ),
         _usage(request),
+        _group(request, _("Records"), (_("Audit log"), "history", "auditlog.logentry")),
     ]
 
 

@@ -38,7 +38,7 @@ class WaitsFilter(admin.SimpleListFilter):
 
 
 @admin.register(User)
-class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
+class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg, misc]
     announced_topic = "keys"  # a key is refused when its owner may not sign in
     form = UserChangeForm
     add_form = UserCreationForm

@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import Prefetch, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponseRedirect
@@ -340,6 +339,6 @@ class WorkerAdmin(ConsoleAdmin):
             pk__in=list(workers.values_list("pk", flat=True))
         )
         num_changed = decided.change(**fields)
-        LogEntry.objects.log_actions(str(request.user.pk), decided, CHANGE, str(what))
+        self.log_decision(request, decided, str(what))
         words = ngettext("%d worker: %s", "%d workers: %s", num_changed)
         self.message_user(request, words % (num_changed, what))

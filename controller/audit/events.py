@@ -1,0 +1,70 @@
+"""What is worth a row of the audit log and is no change of a row: sign-ins, refusals,
+and decisions that reach many rows by one statement."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from auditlog.models import LogEntry
+from django.contrib.auth.signals import (
+    user_logged_in,
+    user_logged_out,
+    user_login_failed,
+)
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model, Q
+
+from controller.models import User
+
+SIGNED_IN, SIGNED_OUT, REFUSED = "signed in", "signed out", "sign-in refused"
+# For a name that nobody has: people type their password there, too.
+UNKNOWN = "(an unknown name)"
+
+
+def record(rows: Iterable[Model], event: str, **more: Any) -> None:
+    """Log of each of these rows what was done with it, in words."""
+    for row in rows:
+        LogEntry.objects.log_create(
+            row,
+            force_log=True,
+            action=LogEntry.Action.ACCESS,
+            changes={},
+            additional_data={"event": event},
+            **more,
+        )
+
+
+def on_sign_in(user: User, **_signal: Any) -> None:
+    record([user], SIGNED_IN, actor=user)
+
+
+def on_sign_out(user: User | None, **_signal: Any) -> None:
+    if user is not None:  # a session that had ended already
+        record([user], SIGNED_OUT, actor=user)
+
+
+def on_refusal(credentials: Mapping[str, Any], **_signal: Any) -> None:
+    """The actor stays empty: it may be anybody. Of a name, that it was tried; two
+    queries."""
+    typed = str(credentials.get("username") or credentials.get("email") or "")
+    is_meant = Q(username__iexact=typed) | Q(email__iexact=typed)
+    user = User.objects.filter(is_meant).first() if typed else None
+    if user is not None:
+        record([user], REFUSED)
+        return
+    LogEntry.objects.create(
+        content_type=ContentType.objects.get_for_model(User),
+        object_pk="",
+        object_repr=UNKNOWN,
+        action=LogEntry.Action.ACCESS,
+        changes={},
+        additional_data={"event": REFUSED},
+    )
+
+
+def connect() -> None:
+    for signal, receiver in (
+        (user_logged_in, on_sign_in),
+        (user_logged_out, on_sign_out),
+        (user_login_failed, on_refusal),
+    ):
+        signal.connect(receiver, dispatch_uid=f"controller.audit.{receiver.__name__}")

@@ -1,0 +1,247 @@
+"""The audit log: who changed what, who signed in, and what it must never hold."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from auditlog.models import LogEntry
+from auditlog.registry import auditlog
+from django.contrib import admin
+from django.core.cache import cache
+from django.urls import reverse
+from django.utils.timezone import now
+
+from chat.models import Conversation, Message
+from controller import models, tasks
+from controller.audit.events import REFUSED, SIGNED_IN, SIGNED_OUT, UNKNOWN
+from tests.factories import (
+    make_key,
+    make_operator,
+    make_team,
+    make_user,
+    make_worker,
+)
+
+PASSWORD = "correct horse battery"
+SIGN_IN = reverse("account_login")
+LIST = reverse("admin:auditlog_logentry_changelist")
+# Written by the system, by the thousand or every second: a row and a query for each
+# change would be the greater part of the work.
+HOT = {
+    models.LedgerEntry,
+    models.LedgerHour,
+    models.UsageHour,
+    models.UsageDay,
+    models.Spending,
+    models.Lease,
+    models.Revision,
+    models.ProcessHeard,
+    models.Placement,
+    models.WorkerBreaker,
+    models.EngineStart,
+    models.BudgetAlert,
+    models.ModerationFlag,
+    Conversation,
+    Message,
+}
+
+
+@pytest.fixture
+def console(client, db):
+    cache.clear()
+    client.force_login(make_operator(username="operator"))
+    LogEntry.objects.all().delete()
+    return client
+
+
+def url(model, page, *args):
+    return reverse(f"admin:controller_{model}_{page}", args=args)
+
+
+def events():
+    """(what happened, to whom, who did it), oldest first."""
+    entries = LogEntry.objects.order_by("pk").select_related("actor")
+    return [
+        (
+            each.additional_data["event"],
+            each.object_repr,
+            each.actor and each.actor.username,
+        )
+        for each in entries
+        if each.additional_data
+    ]
+
+
+def test_a_change_names_who_made_it_from_where_and_what_it_was(console):
+    team = make_team(name="before")
+    form = {
+        "name": "after",
+        "memberships-TOTAL_FORMS": "0",
+        "memberships-INITIAL_FORMS": "0",
+    }
+
+    console.post(url("team", "change", team.pk), form)
+
+    entry = LogEntry.objects.get(action=LogEntry.Action.UPDATE)
+    assert entry.changes == {"name": ["before", "after"]}
+    assert (entry.actor.username, entry.remote_addr) == ("operator", "127.0.0.1")
+
+
+def test_no_client_chooses_the_address_that_is_logged(console):
+    forged = {"X-Forwarded-For": "198.51.100.7"}
+    form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+
+    console.post(url("team", "add"), {"name": "new"} | form, headers=forged)
+
+    assert LogEntry.objects.get().remote_addr == "127.0.0.1"
+
+
+def test_what_the_system_does_has_no_actor(db):
+    team = make_team()
+
+    entry = LogEntry.objects.get_for_object(team).get()
+    assert (entry.actor, entry.remote_addr) == (None, None)
+
+
+def test_a_drain_of_many_workers_is_in_the_log(console):
+    workers = [make_worker("llama"), make_worker("llama")]
+    LogEntry.objects.all().delete()
+    selected = [worker.pk for worker in workers]
+
+    console.post(
+        url("worker", "changelist"), {"action": "drain", "_selected_action": selected}
+    )
+
+    assert events() == [("Drained.", str(each), "operator") for each in workers]
+
+
+def test_signing_in_and_out_is_logged(client, db):
+    cache.clear()
+    make_user(username="ann", password=PASSWORD)
+
+    client.post(SIGN_IN, {"login": "ann", "password": PASSWORD})
+    client.post(reverse("account_logout"))
+
+    assert events() == [(SIGNED_IN, "ann", "ann"), (SIGNED_OUT, "ann", "ann")]
+
+
+def test_a_refused_sign_in_is_logged_without_what_was_typed(client, db):
+    cache.clear()
+    make_user(username="ann", password=PASSWORD)
+
+    client.post(SIGN_IN, {"login": "ann", "password": "a wrong secret"})
+    client.post(SIGN_IN, {"login": "typed-the-password-here", "password": "x"})
+
+    assert events() == [(REFUSED, "ann", None), (REFUSED, UNKNOWN, None)]
+    stored = str(list(LogEntry.objects.values()))
+    assert "wrong secret" not in stored
+    assert "typed-the-password-here" not in stored
+    assert {each.remote_addr for each in LogEntry.objects.filter(action=3)} == {
+        "127.0.0.1"
+    }
+
+
+def test_secrets_and_hashes_never_reach_the_log(console):
+    user = make_user(password=PASSWORD)
+    key, secret = make_key(user)
+    key.rotate(timedelta(hours=1))
+    user.set_password("quite another phrase")
+    user.save()
+    rotated = models.ApiKey.objects.get()
+
+    stored = str(list(LogEntry.objects.values()))
+
+    for hidden in (
+        secret,
+        rotated.digest,
+        rotated.previous_digest,
+        user.password,
+        "pbkdf2",
+        "quite another",
+    ):
+        assert hidden not in stored
+    entry = LogEntry.objects.get_for_object(user).get(action=LogEntry.Action.UPDATE)
+    assert entry.changes == {"password": ["…", "…"]}
+
+
+def test_no_hot_model_is_watched():
+    assert not HOT & set(auditlog.get_models())
+
+
+def test_whatever_operators_can_change_in_the_console_is_watched(rf, db):
+    request = rf.get("/")
+    request.user = make_operator()
+    changeable = {
+        model
+        for model, page in admin.site._registry.items()
+        if page.has_add_permission(request) or page.has_change_permission(request)
+    }
+
+    assert changeable - set(auditlog.get_models()) == set()
+
+
+def test_the_log_is_read_only_for_superusers_too(console):
+    make_team()
+    entry = LogEntry.objects.get()
+    page = reverse("admin:auditlog_logentry_change", args=[entry.pk])
+
+    assert console.get(page).status_code == 200
+    assert console.post(page, {"object_repr": "forged"}).status_code == 403
+    delete = reverse("admin:auditlog_logentry_delete", args=[entry.pk])
+    assert console.post(delete, {"post": "yes"}).status_code == 403
+    add = reverse("admin:auditlog_logentry_add")
+    assert console.get(add).status_code == 403
+
+
+def test_the_list_says_who_did_what(console):
+    console.post(
+        url("team", "add"),
+        {
+            "name": "Research",
+            "memberships-TOTAL_FORMS": "0",
+            "memberships-INITIAL_FORMS": "0",
+        },
+    )
+
+    page = console.get(LIST).text
+    assert "Research" in page
+    assert "create" in page
+    assert "name: Research" in page
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+async def test_the_log_is_exported_as_the_filters_say(
+    async_client, transactional_db, kind
+):
+    from channels.db import database_sync_to_async as in_database
+
+    operator = await in_database(make_operator)()
+    await in_database(lambda: [make_team(name=f"=team {n}") for n in range(3)])()
+    await async_client.aforce_login(operator)
+
+    where = f"{reverse(f'admin:audit_export_{kind}')}?did=create&q=team"
+    answer = await async_client.get(where)
+    body = b"".join([block async for block in answer.streaming_content]).decode()
+
+    lines = body.splitlines()
+    if kind == "csv":
+        assert lines[0] == "time,actor,address,action,kind,id,what,changes"
+        assert len(lines) == 4
+        assert ",'=team 0," in lines[1]
+    else:
+        rows = [json.loads(line) for line in lines]
+        assert [row["what"] for row in rows] == ["=team 0", "=team 1", "=team 2"]
+        assert rows[0]["changes"]["name"] == ["None", "=team 0"]
+
+
+def test_old_entries_go_with_retention(db, settings):
+    settings.AUDIT_RETENTION_DAYS = 30
+    make_team()
+    make_team()
+    first = LogEntry.objects.order_by("pk").first()
+    LogEntry.objects.filter(pk=first.pk).update(timestamp=now() - timedelta(days=31))
+
+    tasks.prune_audit_log()
+
+    assert LogEntry.objects.count() == 1
+    assert not LogEntry.objects.filter(pk=first.pk).exists()
