@@ -3,7 +3,14 @@
 from django.urls import URLPattern, URLResolver, path, re_path
 from django.views.i18n import set_language
 
-from chat import diagram_pages, key_pages, limit_pages, usage_pages, views
+from chat import (
+    app_pages,
+    diagram_pages,
+    key_pages,
+    limit_pages,
+    usage_pages,
+    views,
+)
 
 app_name = "chat"
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -27,6 +34,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
         usage_pages.usage_export,
         name="usage_export",
     ),
+    path("manifest.webmanifest", app_pages.manifest, name="manifest"),
+    path("worker.js", app_pages.service_worker, name="service_worker"),
+    path("offline/", app_pages.offline, name="offline"),
     path("diagrams/", diagram_pages.diagram_frame, name="diagrams"),
     path("language/", set_language, name="language"),
 ]

@@ -89,7 +89,8 @@ INSTALLED_APPS = [
 # (controller/lean.py) that runs none of these.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "servestatic.middleware.ServeStaticMiddleware",
+    "controller.serving.static.CompressedStaticMiddleware",
+    "django.middleware.gzip.GZipMiddleware",  # pages; it pads them against BREACH
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
