@@ -7,8 +7,10 @@ class ControllerConfig(AppConfig):
 
     def ready(self) -> None:
         from controller import checks  # noqa: F401  # registers the system checks
+        from controller.accounts import roles
         from controller.audit import actor, events, registration
 
+        roles.connect(self)
         registration.watch()
         actor.connect()
         events.connect()

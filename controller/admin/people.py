@@ -16,6 +16,7 @@ from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from controller.accounts import approval
+from controller.accounts.roles import AUDITORS, OPERATORS
 from controller.admin.base import AnnouncingAdmin, ConsoleAdmin
 from controller.models import Membership, Team, User
 
@@ -38,7 +39,7 @@ class WaitsFilter(admin.SimpleListFilter):
 
 
 @admin.register(User)
-class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg, misc]
+class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
     announced_topic = "keys"  # a key is refused when its owner may not sign in
     form = UserChangeForm
     add_form = UserCreationForm
@@ -81,6 +82,17 @@ class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg, misc
         allowed: bool = super().has_delete_permission(request, obj)
         return allowed and _may_touch(request, obj)
 
+    def save_related(
+        self, request: HttpRequest, form: Any, formsets: Any, change: bool
+    ) -> None:
+        """Whoever is given a role can also enter the console."""
+        super().save_related(request, form, formsets, change)
+        user: User = form.instance
+        roles = user.groups.filter(name__in=(OPERATORS, AUDITORS))
+        if not user.is_staff and "groups" in form.changed_data and roles.exists():
+            user.is_staff = True
+            user.save(update_fields=["is_staff"])
+
     def has_decide_permission(self, request: HttpRequest) -> bool:
         """Who may let new accounts in."""
         return request.user.has_perm("controller.change_user")
@@ -122,7 +134,7 @@ def _may_touch(request: HttpRequest, user: User | None) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(StockGroupAdmin, ConsoleAdmin):
+class GroupAdmin(StockGroupAdmin, ConsoleAdmin):  # type: ignore[misc]
     """What staff may do, by name."""
 
 
