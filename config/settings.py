@@ -132,6 +132,8 @@ REST_FRAMEWORK = {
 DATABASES = {"default": env.database("DATABASE_URL", VAR_DIR / "db.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.secret("REDIS_URL")
+# A request that needs what processes share waits no longer for it.
+REDIS_TIMEOUT = env.seconds("REDIS_TIMEOUT", default=0.25)
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",

@@ -102,12 +102,6 @@ class ModelNotFound(NotFound):
         )
 
 
-class TooManyConcurrent(SwitchyardError):
-    status = 429
-    type = "rate_limit_error"
-    code = "rate_limit_exceeded"
-
-
 class RateLimited(SwitchyardError):
     """Too much in too short a time; waiting helps."""
 

@@ -5,7 +5,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -20,7 +19,6 @@ from controller.errors import (
     AuthenticationFailed,
     ModelNotFound,
     ShuttingDown,
-    TooManyConcurrent,
 )
 from controller.fleet.breaker_rows import BreakerRows, write_breakers
 from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_heartbeats
@@ -40,8 +38,7 @@ from controller.ledger.queue import LedgerQueue, write_batch
 from controller.limits.book import load_book
 from controller.limits.leases import DatabaseLeases
 from controller.limits.limiter import Limiter
-from controller.limits.reservation import Reservation
-from controller.limits.shared_rates import RedisRates, own_part
+from controller.limits.sharing import Sharing
 from controller.models import Revision
 from controller.models.revision import Counts
 from controller.moderation.flags import write_flags
@@ -65,6 +62,8 @@ TURN_INTERVAL = timedelta(seconds=0.25)
 STALL_INTERVAL = timedelta(seconds=0.5)
 LEASE_REPORT_INTERVAL = timedelta(seconds=30)
 RATE_SHARE_INTERVAL = timedelta(seconds=0.25)
+EXCHANGE_INTERVAL = timedelta(seconds=0.1)
+PLACES_TEND_INTERVAL = timedelta(minutes=1)
 
 
 class Gateway:
@@ -85,15 +84,14 @@ class Gateway:
         self.keys = KeyRing(self._reads.run)
         self._memberships = Memberships(self._reads.run)
         self.origins = OriginRules()
-        self._rates = RedisRates(settings.REDIS_URL) if settings.REDIS_URL else None
-        self.limits = Limiter(DatabaseLeases(self._leases.run), self._rates)
+        self._sharing = Sharing(settings.REDIS_URL) if settings.REDIS_URL else None
+        self.limits = Limiter(DatabaseLeases(self._leases.run), self._sharing)
         self.moderator = Moderator()
         self.exchanges: set[Exchange] = set()
         self.resumable = ResumableStreams()
         self.is_ready = False
         self.is_stopping = False
         self._failing_jobs: set[str] = set()
-        self._concurrent: Counter[str] = Counter()
         self._revision = Counts(-1, -1, -1)
         self._reloading = asyncio.Lock()
         self._idle = asyncio.Event()
@@ -126,7 +124,7 @@ class Gateway:
             retries=self.retries,
             on_close=self._close,
         )
-        exchange.reservation = await self._admit(exchange)
+        exchange.reservation = await self.limits.reserve(exchange)
         self.exchanges.add(exchange)
         self._idle.clear()
         try:
@@ -161,34 +159,8 @@ class Gateway:
             if caller.may_use(model.name, *model.aliases)
         ]
 
-    async def _admit(self, exchange: Exchange) -> Reservation:
-        """What the request holds of its caller's limits. Raises what refuses it."""
-        self._enter(exchange.caller)
-        try:
-            return await self.limits.reserve(exchange)
-        except BaseException:
-            self._leave(exchange.caller)
-            raise
-
-    def _enter(self, caller: Caller) -> None:
-        under_way = self._concurrent[caller.identity]
-        limit = caller.max_concurrent
-        if limit is not None and under_way >= own_part(limit):
-            raise TooManyConcurrent(
-                f"{under_way} requests of yours are under way, and the limit is"
-                f" {limit} at once. Wait for one to end.",
-                retry_after=1,
-            )
-        self._concurrent[caller.identity] += 1
-
-    def _leave(self, caller: Caller) -> None:
-        self._concurrent[caller.identity] -= 1
-        if self._concurrent[caller.identity] <= 0:
-            del self._concurrent[caller.identity]
-
     def _close(self, exchange: Exchange) -> None:
         self.exchanges.discard(exchange)
-        self._leave(exchange.caller)
         finished = exchange.record()
         exchange.settle_turn(finished)
         self.limits.settle(exchange.reservation, exchange, finished)
@@ -215,6 +187,12 @@ class Gateway:
             self._every(LEASE_REPORT_INTERVAL, self.limits.report),
             self._every(RATE_SHARE_INTERVAL, self.limits.share),
         ]
+        if self._sharing is not None:
+            self._loops += [
+                self._every(EXCHANGE_INTERVAL, self._exchange),
+                self._every(EXCHANGE_INTERVAL, self._sharing.places.settle),
+                self._every(PLACES_TEND_INTERVAL, self._sharing.places.tend),
+            ]
         self.is_ready = True
 
     async def stop(self) -> None:
@@ -240,8 +218,8 @@ class Gateway:
         await self._reads.close()
         await self._writes.close()
         await self._leases.close()
-        if self._rates is not None:
-            await self._rates.close()
+        if self._sharing is not None:
+            await self._sharing.close()
 
     async def until_idle(self) -> None:
         """Return when no request is under way."""
@@ -341,6 +319,12 @@ class Gateway:
         used = self.keys.take_used()
         if used.digests:
             await self._writes.run(write_last_used, used)
+
+    async def _exchange(self) -> None:
+        """Tell the other web processes what is under way here, and hear of theirs."""
+        assert self._sharing is not None
+        elsewhere = await self._sharing.exchange(self.fleet.in_flight())
+        self.fleet.hear_of_others(elsewhere)
 
     async def _tick_turns(self) -> None:
         self.turns.tick()

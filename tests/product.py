@@ -27,7 +27,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import psycopg
 from msgspec import Struct
+from psycopg.rows import dict_row
 
 from tests.mock_engine import MockEngine
 from tests.servers import free_port
@@ -50,6 +52,7 @@ NOT_OURS = {"DATABASE_URL", "REDIS_URL", "PORT", "ROOT_PATH", "DJANGO_SETTINGS_M
 QUICK = {
     "LEDGER_FLUSH_INTERVAL": "0.1",
     "REVISION_INTERVAL": "0.1",
+    "REDIS_TIMEOUT": "2",
     "SHUTDOWN_NOTICE": "0.05",
 }
 
@@ -90,7 +93,12 @@ class Product:
     """A running product of its own folder, on its own port."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], port: int, var_dir: Path, tls: bool
+        self,
+        process: subprocess.Popen[bytes],
+        port: int,
+        var_dir: Path,
+        tls: bool,
+        database_url: str = "",
     ) -> None:
         self.process = process
         self.port = port
@@ -99,6 +107,8 @@ class Product:
         self.credentials = credentials_of(var_dir)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         self._tls = tls
+        self.database_url = database_url
+        """Of a PostgreSQL database; empty for the file in its folder."""
 
     def connect(self, timeout: float = 15) -> http.client.HTTPConnection:
         """A connection that is the caller's to close. Certificates are not checked."""
@@ -176,7 +186,10 @@ class Product:
         return self.query("SELECT * FROM controller_ledgerentry ORDER BY id")
 
     def query(self, statement: str) -> list[dict[str, Any]]:
-        """Rows of the product's SQLite file, which is only read."""
+        """Rows of the product's database, which is only read."""
+        if self.database_url:
+            with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
+                return connection.execute(statement).fetchall()  # type: ignore[arg-type]
         path = f"file:{self.var_dir / 'db.sqlite3'}?mode=ro"
         with closing(sqlite3.connect(path, uri=True, timeout=10)) as database:
             database.row_factory = sqlite3.Row
@@ -191,6 +204,11 @@ class Product:
         rows = wait_until(found, f"a ledger row with {values}")
         assert len(rows) == 1, rows
         return rows[0]
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`manage` on this product's data."""
+        place = {"DATABASE_URL": self.database_url} if self.database_url else {}
+        return manage(self.var_dir, *arguments, env=place)
 
     def stop(self) -> int:
         """Stop as an operator does; return the exit status."""
@@ -325,7 +343,7 @@ def running_product(
             stderr=subprocess.STDOUT,
         )
     tls = any(flag.startswith("--ssl-certfile") for flag in flags)
-    product = Product(process, port, var_dir, tls)
+    product = Product(process, port, var_dir, tls, (env or {}).get("DATABASE_URL", ""))
     try:
         _wait_until_ready(product)
         yield product

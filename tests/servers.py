@@ -25,12 +25,14 @@ class ServerMissing(Exception):
 class PostgresServer:
     port: int
 
-    def new_database(self) -> str:
-        """The URL of a database that nothing else uses."""
+    def new_database(self, like: str = "") -> str:
+        """The URL of a database that nothing else uses; with a copy of what is in the
+        one at the URL `like`, which nobody may be connected to."""
+        template = like.rpartition("/")[2] or "template1"
         name = f"switchyard_{uuid.uuid4().hex[:12]}"
         address = f"host=127.0.0.1 port={self.port} user=switchyard dbname=postgres"
         with psycopg.connect(address, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return f"postgres://switchyard@127.0.0.1:{self.port}/{name}"
 
 

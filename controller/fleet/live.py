@@ -5,7 +5,7 @@ is touched from its event loop only.
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -38,6 +38,7 @@ class Fleet:
         self._breaker_rules = BreakerRules.of_settings()
         self._recovery = Recovery(self.clock)
         self._offering = Offering()
+        self._hears_others = False
         self.on_room: Callable[[UUID | None], None] = lambda worker_id: None
         """Called when a worker, or any of them, may have more room than before."""
 
@@ -123,12 +124,37 @@ class Fleet:
             self._recovery.begin(load)
         load.heard_at = heard_at
         load.state = state
-        load.reported = queue_length
-        load.in_flight_when_heard = load.in_flight
+        load.note_reported(queue_length)
         if state == WorkerState.READY:
             load.breaker.hear()
         self._look_again(load)
         self.on_room(load.worker.id)
+
+    def in_flight(self) -> dict[UUID, int]:
+        """Requests that this process has under way, on each worker that has any."""
+        return {
+            worker_id: load.in_flight
+            for worker_id, load in self.loads.items()
+            if load.in_flight
+        }
+
+    def hear_of_others(self, in_flight: Mapping[UUID, int] | None) -> None:
+        """Take over what all other web processes together have under way; None: they
+        cannot be heard now."""
+        if in_flight is None and not self._hears_others:
+            return
+        is_first, self._hears_others = not self._hears_others, in_flight is not None
+        for worker_id, load in self.loads.items():
+            before = load.queue_length
+            if in_flight is None:
+                load.forget_elsewhere()
+            else:
+                elsewhere = in_flight.get(worker_id, 0)
+                load.note_elsewhere(elsewhere, was_reported=is_first)
+            if load.queue_length != before:
+                self._offering.note_room(load)
+            if load.queue_length < before:
+                self.on_room(worker_id)
 
     def is_silent(self, load: WorkerLoad) -> bool:
         silence = self.clock.now() - load.heard_at

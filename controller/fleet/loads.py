@@ -29,7 +29,11 @@ class WorkerLoad:
     """Requests running and waiting in the engine, by its last heartbeat."""
     in_flight: int = 0
     """Requests that this process sent and that have not ended."""
+    elsewhere: int = 0
+    """Requests that other web processes sent and that have not ended, as they said a
+    moment ago; 0 where they cannot be heard."""
     in_flight_when_heard: int = 0
+    elsewhere_when_heard: int = 0
     prefill_tokens: int = 0
     """Uncached prompt tokens of those in flight of which no output has come yet."""
     kv_cache_usage: float = 0.0
@@ -48,17 +52,36 @@ class WorkerLoad:
 
     @property
     def queue_length(self) -> int:
-        """Requests on the worker now: as reported, corrected by what we sent since."""
-        corrected = self.reported + self.in_flight - self.in_flight_when_heard
-        return max(corrected, self.in_flight)
+        """Requests on the worker now: as reported, corrected by what was sent since."""
+        known_then = self.in_flight_when_heard + self.elsewhere_when_heard
+        return self.in_flight + self.elsewhere + max(0, self.reported - known_then)
+
+    def note_reported(self, queue_length: int) -> None:
+        """Take over what the engine itself counts now."""
+        self.reported = queue_length
+        self.in_flight_when_heard = self.in_flight
+        self.elsewhere_when_heard = self.elsewhere
+
+    def note_elsewhere(self, elsewhere: int, *, was_reported: bool) -> None:
+        """Take over what other processes say. `was_reported`: it is the first time
+        that they are heard, and the engine has counted their requests all along."""
+        self.elsewhere = elsewhere
+        if was_reported:
+            self.elsewhere_when_heard = elsewhere
+
+    def forget_elsewhere(self) -> None:
+        """The others are not heard any more: what they had under way is part of what
+        the engine reports."""
+        self.elsewhere = self.elsewhere_when_heard = 0
 
     @property
     def has_room(self) -> bool:
         """Whether the worker can begin one request more at once, as far as is known
         here.
 
-        What other web processes sent since its last heartbeat is not: together they may
-        fill a worker a little over its capacity, and its engine then makes some wait.
+        What other web processes sent in the last moment, or without Redis since its
+        last heartbeat, is not: together they may fill a worker a little over its
+        capacity, and its engine then makes some wait.
         """
         capacity = self.worker.max_concurrency + settings.QUEUE_OVERCOMMIT
         return self.queue_length < capacity

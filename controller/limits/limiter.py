@@ -13,13 +13,16 @@ from controller.limits.book import Kind, LimitBook, LimitView
 from controller.limits.budgets import BudgetMeter
 from controller.limits.demand import Demand, PromptRatios, demand_of
 from controller.limits.leases import LeaseStore
+from controller.limits.places import OwnPlaces, Places
 from controller.limits.rates import ConcurrencyMeter, RateMeter, headers_of
 from controller.limits.reservation import (
     UNLIMITED,
     BudgetHold,
     Reservation,
 )
-from controller.limits.shared_rates import RateStore, SharedBucket
+from controller.limits.shared_places import SharedPlaces
+from controller.limits.shared_rates import SharedBucket
+from controller.limits.sharing import Sharing
 from controller.limits.windows import Bucket
 from controller.relay.request import InferenceRequest
 
@@ -60,11 +63,13 @@ Meter = ConcurrencyMeter | RateMeter | BudgetMeter
 class Limiter:
     """What callers may still use. Lives on one event loop."""
 
-    def __init__(self, store: LeaseStore, rates: RateStore | None = None) -> None:
+    def __init__(self, store: LeaseStore, sharing: Sharing | None = None) -> None:
         self._store = store
-        self._rates = rates
+        self._sharing = sharing
         self._book = LimitBook()
         self._meters: dict[int, Meter] = {}
+        self._own: dict[str, ConcurrencyMeter] = {}
+        """Of callers whose credential itself bounds their requests at once."""
         self._callers: dict[tuple[object, ...], Meters] = {}
         self._ratios = PromptRatios()
 
@@ -75,12 +80,12 @@ class Limiter:
             limit = known.get(limit_id)
             if limit is None:
                 del self._meters[limit_id]
-            elif isinstance(meter, RateMeter):
-                meter.adopt(limit)
-            else:
+            elif isinstance(meter, BudgetMeter):
                 meter.limit = limit
+            else:
+                meter.adopt(limit)
         self._book = book
-        self._callers.clear()
+        self._forget_callers()
 
     # -- requests --------------------------------------------------------------
 
@@ -163,12 +168,22 @@ class Limiter:
         known = self._callers.get(owners)
         if known is None:
             if len(self._callers) >= MAX_CALLERS:
-                self._callers.clear()
+                self._forget_callers()
             known = self._callers[owners] = self._new_meters(caller)
         return known
 
+    def _forget_callers(self) -> None:
+        self._callers.clear()
+        self._own = {
+            identity: meter
+            for identity, meter in self._own.items()
+            if meter.places.under_way
+        }
+
     def _new_meters(self, caller: Caller) -> Meters:
         meters = Meters()
+        if caller.max_concurrent is not None:
+            meters.places.append(self._own_meter(caller, caller.max_concurrent))
         for limit in self._book.binding(caller):
             meter = self._meters.get(limit.id)
             if meter is None:
@@ -187,28 +202,46 @@ class Limiter:
         if limit.is_budget:
             return BudgetMeter(limit, self._store)
         if limit.kind == Kind.CONCURRENT:
-            return ConcurrencyMeter(limit)
+            places = self._new_places(f"limit:{limit.id}", limit.amount)
+            return ConcurrencyMeter(limit, places)
         return RateMeter(limit, self._new_bucket(limit))
 
+    def _own_meter(self, caller: Caller, amount: int) -> ConcurrencyMeter:
+        owner = "this key" if caller.key_id is not None else "guests"
+        limit = LimitView(0, Kind.CONCURRENT, owner, amount)
+        meter = self._own.get(caller.identity)
+        if meter is None:
+            places = self._new_places(caller.identity, amount)
+            meter = self._own[caller.identity] = ConcurrencyMeter(limit, places)
+        else:
+            meter.adopt(limit)
+        return meter
+
+    def _new_places(self, name: str, amount: int) -> Places:
+        if self._sharing is None:
+            return OwnPlaces(amount)
+        return SharedPlaces(name, amount, self._sharing.places)
+
     def _new_bucket(self, limit: LimitView) -> Bucket | SharedBucket:
-        if self._rates is None:
+        if self._sharing is None:
             return Bucket(limit.amount)
-        return SharedBucket(limit.id, limit.amount, self._rates)
+        return SharedBucket(limit.id, limit.amount, self._sharing.rates)
 
 
 async def _hold_rates(meters: Meters, reservation: Reservation) -> None:
-    for place in meters.places:
-        place.enter()
-        reservation.places.append(place)
-    for meter in meters.requests:
-        if not meter.bucket.take_here(1):
-            await meter.take(1)
-        reservation.requests.append(meter)
-    for meter in meters.tokens:
-        tokens = meter.bounded(reservation.demand.tokens)
-        if not meter.bucket.take_here(tokens):
-            await meter.take(tokens)
-        reservation.tokens.append((meter, tokens))
+    for meter in meters.places:
+        if not meter.places.enter_here():
+            await meter.enter()
+        reservation.places.append(meter.places)
+    for rate in meters.requests:
+        if not rate.bucket.take_here(1):
+            await rate.take(1)
+        reservation.requests.append(rate)
+    for rate in meters.tokens:
+        tokens = rate.bounded(reservation.demand.tokens)
+        if not rate.bucket.take_here(tokens):
+            await rate.take(tokens)
+        reservation.tokens.append((rate, tokens))
 
 
 async def _hold_budgets(

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from controller.errors import RateLimited
 from controller.limits.book import Kind, LimitView
-from controller.limits.shared_rates import SharedBucket, own_part
+from controller.limits.places import Places
+from controller.limits.shared_rates import SharedBucket
 from controller.limits.windows import Bucket
 
 
@@ -49,24 +50,25 @@ class RateMeter:
 
 
 class ConcurrencyMeter:
-    """Requests under way at once; each web process has its part of the places."""
+    """Requests under way at once."""
 
-    def __init__(self, limit: LimitView) -> None:
+    def __init__(self, limit: LimitView, places: Places) -> None:
         self.limit = limit
-        self.under_way = 0
+        self.places = places
 
-    def enter(self) -> None:
-        """Raises `RateLimited` when all places are taken."""
-        if self.under_way >= own_part(self.limit.amount):
+    def adopt(self, limit: LimitView) -> None:
+        """Go on under a changed limit."""
+        self.limit = limit
+        self.places.resize(limit.amount)
+
+    async def enter(self) -> None:
+        """Raises `RateLimited` when all places are taken, in other processes too."""
+        if not await self.places.enter():
             raise RateLimited(
                 f"Too many requests of {self.limit.owner} are under way: the limit is"
                 f" {self.limit.amount} at once. Wait for one to end.",
                 retry_after=1,
             )
-        self.under_way += 1
-
-    def leave(self) -> None:
-        self.under_way -= 1
 
 
 def headers_of(what: bytes, meters: Sequence[RateMeter]) -> list[tuple[bytes, bytes]]:

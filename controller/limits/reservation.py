@@ -7,7 +7,8 @@ from controller.ledger.queue import FinishedRequest
 from controller.limits.budgets import BudgetMeter
 from controller.limits.demand import SLICE_TOKENS, Demand, cap_completion
 from controller.limits.periods import Period
-from controller.limits.rates import ConcurrencyMeter, RateMeter
+from controller.limits.places import Places
+from controller.limits.rates import RateMeter
 from controller.prices import FREE, Prices
 
 
@@ -83,7 +84,7 @@ class Reservation:
     def __init__(self, demand: Demand, prices: Prices = FREE) -> None:
         self.demand = demand
         self.prices = prices
-        self.places: list[ConcurrencyMeter] = []
+        self.places: list[Places] = []
         self.requests: list[RateMeter] = []
         self.tokens: list[tuple[RateMeter, int]] = []
         self.budgets: list[BudgetHold] = []

@@ -6,24 +6,17 @@ is left of its slice and then with its own part of the allowance: one over the n
 web processes.
 """
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from django.conf import settings
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from controller.limits.gathering import Gathering
+from controller.limits.guarded_redis import GuardedRedis
+from controller.limits.parts import own_part
 from controller.limits.windows import Bucket
 
-logger = logging.getLogger(__name__)
-
-REDIS_TIMEOUT_SECONDS = 0.25
-# After a failure nobody asks Redis for so long; then one call finds out.
-BREAKER_SECONDS = 5.0
 # All processes together hold at most a tenth of an allowance in their slices.
 SLICES = 10
 # A slice that is older is given up: Redis has filled up again meanwhile, and a burst
@@ -66,56 +59,18 @@ class RateStore(Protocol):
 
 
 class RedisRates:
-    """The allowances in Redis, behind a breaker."""
+    """The allowances in Redis."""
 
-    def __init__(
-        self, url: str, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._redis = Redis.from_url(
-            url, socket_connect_timeout=REDIS_TIMEOUT_SECONDS, max_connections=50
-        )
-        self._script = self._redis.register_script(TAKE)
-        self._monotonic = monotonic
-        self._retry_at = 0.0
-        self.is_failing = False
+    def __init__(self, redis: GuardedRedis) -> None:
+        self._redis = redis
 
     async def take(
         self, limit_id: int, per_minute: int, needed: int, returned: int
     ) -> Slice | None:
-        if self._monotonic() < self._retry_at:
-            return None
-        if self.is_failing:  # this call finds out; others go on without it
-            self._retry_at = self._monotonic() + BREAKER_SECONDS
         part = per_minute // (SLICES * settings.WEB_PROCESSES)
         arguments = [per_minute, needed, part, returned]
-        try:
-            async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
-                answer = await self._script([f"switchyard:rate:{limit_id}"], arguments)
-        except (RedisError, OSError, TimeoutError) as exc:
-            self._fail(exc)
-            return None
-        self._succeed()
-        return Slice(*map(int, answer))
-
-    async def close(self) -> None:
-        await self._redis.aclose()
-
-    def _fail(self, exc: Exception) -> None:
-        self._retry_at = self._monotonic() + BREAKER_SECONDS
-        if not self.is_failing:
-            reason = exc if str(exc) else f"no answer in {REDIS_TIMEOUT_SECONDS} s"
-            logger.error(
-                "Redis fails: %s; each web process goes on with its own part of the"
-                " rates",
-                reason,
-            )
-        self.is_failing = True
-
-    def _succeed(self) -> None:
-        self._retry_at = 0.0
-        if self.is_failing:
-            logger.warning("Redis answers again")
-        self.is_failing = False
+        answer = await self._redis.run(TAKE, [f"switchyard:rate:{limit_id}"], arguments)
+        return None if answer is None else Slice(*map(int, answer))
 
 
 class SharedBucket:
@@ -212,9 +167,3 @@ class SharedBucket:
         self._whole.give(slice_.left + self._slice - self._whole.level)
         if slice_.granted < wanted:
             self._dry_until = self._monotonic() + DRY_SECONDS
-
-
-def own_part(amount: int) -> int:
-    """What of an allowance for all web processes one has for itself; at least one, so
-    that small ones do not shut everybody out."""
-    return max(1, amount // settings.WEB_PROCESSES) if amount else 0

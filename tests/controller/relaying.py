@@ -79,11 +79,7 @@ async def ledger_row(gateway: Gateway) -> LedgerEntry:
 
 async def is_idle(gateway: Gateway) -> bool:
     """Nothing is held for anybody any more."""
-    return (
-        not gateway.exchanges
-        and not gateway._concurrent
-        and all(
-            load.in_flight == load.prefill_tokens == 0
-            for load in gateway.fleet.loads.values()
-        )
+    return not gateway.exchanges and all(
+        load.in_flight == load.prefill_tokens == 0
+        for load in gateway.fleet.loads.values()
     )

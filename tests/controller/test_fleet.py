@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils.timezone import now
 
-from controller.errors import InvalidRequest, NoWorkerAvailable
+from controller.errors import InvalidRequest, NoWorkerAvailable, WorkersFull
 from controller.fleet.clock import LoopClock
 from controller.fleet.heartbeats import (
     mark_expired,
@@ -334,6 +334,50 @@ def test_the_queue_is_never_less_than_what_is_in_flight_from_here(db, fleet):
     fleet.hear(worker.id, beat())  # what we sent has not yet come to it
 
     assert load.queue_length == 4
+
+
+def test_what_other_processes_sent_counts_until_it_ends(db, fleet):
+    shared, idle = make_worker(MODEL), make_worker(MODEL, running=2)
+    adopt(fleet)
+    fleet.hear_of_others({})
+
+    fleet.hear_of_others({shared.id: 3})
+    assert acquire(fleet).id == idle.id
+    fleet.hear(shared.id, beat(running=3))  # the same three
+    assert fleet.loads[shared.id].queue_length == 3
+    fleet.hear_of_others({})
+
+    assert fleet.loads[shared.id].queue_length == 0
+    assert acquire(fleet).id == shared.id
+
+
+def test_what_an_engine_reported_is_not_counted_again_when_others_are_first_heard(
+    db, fleet
+):
+    worker = make_worker(MODEL, running=3)
+    adopt(fleet)
+
+    fleet.hear_of_others({worker.id: 3})
+    assert fleet.loads[worker.id].queue_length == 3
+    fleet.hear_of_others(None)
+
+    assert fleet.loads[worker.id].queue_length == 3
+
+
+def test_a_worker_that_others_have_filled_is_full_until_they_say_otherwise(db, fleet):
+    worker = make_worker(MODEL, max_concurrency=2)
+    adopt(fleet)
+    has_room = []
+    fleet.on_room = has_room.append
+    fleet.hear_of_others({})
+    fleet.hear_of_others({worker.id: 2})
+
+    with pytest.raises(WorkersFull):
+        acquire(fleet)
+    fleet.hear_of_others({worker.id: 1})
+
+    assert has_room == [worker.id]
+    assert acquire(fleet).id == worker.id
 
 
 def test_a_reload_keeps_what_is_in_flight(db, fleet):

@@ -14,8 +14,8 @@ from controller import gateway as gateway_module
 from controller.errors import (
     AuthenticationFailed,
     ModelNotFound,
+    RateLimited,
     ShuttingDown,
-    TooManyConcurrent,
 )
 from controller.gateway import gateway, is_running, running_gateway
 from controller.identity.caller import Caller, chat_caller, guest_caller
@@ -95,7 +95,7 @@ async def test_a_caller_has_no_more_under_way_than_allowed(running):
     slow = make_request("[[tokens=100 interval_ms=20]]")
     first, second = [await running.open(caller, slow) for _ in range(2)]
 
-    with pytest.raises(TooManyConcurrent, match="the limit is 2 at once") as caught:
+    with pytest.raises(RateLimited, match="the limit is 2 at once") as caught:
         await running.open(caller, slow)
     await answer(running, chat_caller(2))  # others are not held up
     await first.aclose()
@@ -104,7 +104,7 @@ async def test_a_caller_has_no_more_under_way_than_allowed(running):
 
     assert caught.value.status == 429
     assert caught.value.retry_after == 1
-    assert not running._concurrent
+    assert not running.exchanges
 
 
 async def test_a_request_that_fails_gives_its_place_back(running):
@@ -126,7 +126,7 @@ async def test_a_model_that_is_not_allowed_is_as_unknown_as_one_that_never_was(r
 
     assert refused.value.message == unknown.value.message.replace("never-was", MODEL)
     assert running.models(restricted) == []
-    assert not running._concurrent
+    assert not running.exchanges
 
 
 async def test_a_key_for_an_alias_may_use_the_model_that_it_sees_listed(running):

@@ -401,7 +401,7 @@ async def test_a_refused_request_holds_nothing(running):
 
     headers = headers_of(running, caller)
     assert headers["x-ratelimit-remaining-requests"] == "5"
-    assert not running._concurrent
+    assert not running.exchanges
     assert await spent(running) == 0
 
 

@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import signal
 from contextlib import ExitStack
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
-from controller.limits import shared_rates
+from controller.limits import guarded_redis
+from controller.limits.guarded_redis import GuardedRedis
 from controller.limits.shared_rates import RedisRates, SharedBucket
 from tests.servers import running_redis
 
@@ -34,10 +36,11 @@ def clock():
 async def processes(redis_server, settings, clock):
     """What two web processes have of Redis."""
     settings.WEB_PROCESSES = 2
-    stores = [RedisRates(redis_server, clock) for _ in range(2)]
-    yield stores
-    for store in stores:
-        await store.close()
+    settings.REDIS_TIMEOUT = timedelta(seconds=20)
+    clients = [GuardedRedis(redis_server, clock) for _ in range(2)]
+    yield [RedisRates(client) for client in clients]
+    for client in clients:
+        await client.close()
 
 
 def buckets(processes, per_minute, clock) -> list[SharedBucket]:
@@ -133,25 +136,27 @@ async def test_a_slice_from_long_ago_is_given_up(processes, clock):
 
 async def test_without_redis_each_process_has_its_own_part(settings, clock, caplog):
     settings.WEB_PROCESSES = 2
-    store = RedisRates("redis://127.0.0.1:9", clock)
-    [bucket] = buckets([store], 600, clock)
+    redis = GuardedRedis("redis://127.0.0.1:9", clock)
+    [bucket] = buckets([RedisRates(redis)], 600, clock)
 
     assert await take_all(bucket) == 300
     assert caplog.text.count("Redis fails") == 1
-    await store.close()
+    await redis.close()
 
 
 async def test_a_slow_redis_holds_requests_up_once_and_no_longer(
-    tmp_path, settings, clock, monkeypatch, caplog
+    tmp_path, settings, clock, caplog
 ):
     settings.WEB_PROCESSES = 2
+    settings.REDIS_TIMEOUT = timedelta(seconds=20)
     with ExitStack() as stack:
         url = stack.enter_context(running_redis(tmp_path))
-        redis = listening_at(urlsplit(url).port)
-        store = RedisRates(url, clock)
-        [bucket] = buckets([store], 600, clock)
+        server = listening_at(urlsplit(url).port)
+        redis = GuardedRedis(url, clock)
+        [bucket] = buckets([RedisRates(redis)], 600, clock)
         assert await bucket.take(30)
-        redis.send_signal(signal.SIGSTOP)
+        settings.REDIS_TIMEOUT = timedelta(seconds=0.25)
+        server.send_signal(signal.SIGSTOP)
         try:
             loop = asyncio.get_running_loop()
             began = loop.time()
@@ -160,12 +165,13 @@ async def test_a_slow_redis_holds_requests_up_once_and_no_longer(
             assert await take_all(bucket) == 299
             rest = loop.time() - began - first
         finally:
-            redis.send_signal(signal.SIGCONT)
-        clock.now += shared_rates.BREAKER_SECONDS + 1
+            server.send_signal(signal.SIGCONT)
+        settings.REDIS_TIMEOUT = timedelta(seconds=20)
+        clock.now += guarded_redis.BREAKER_SECONDS + 1
         await bucket.take(1)
 
-        assert shared_rates.REDIS_TIMEOUT_SECONDS <= first < 1
-        assert rest < 1
-        assert not store.is_failing
+        assert 0.25 <= first < 2
+        assert rest < 2
+        assert not redis.is_failing
         assert "Redis answers again" in caplog.text
-        await store.close()
+        await redis.close()

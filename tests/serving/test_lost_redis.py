@@ -1,5 +1,6 @@
 """What goes on without Redis, and what waits for it."""
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,3 +31,12 @@ def test_v1_is_served_while_redis_is_gone(
         assert product.call("GET", "/readyz").json["models"] == ["mock-1"]
         assert product.call("GET", "/accounts/login/").status == 200
         wait_until(lambda: len(product.ledger()) == 2, "both requests in the ledger")
+        created = product.manage(*["create_key", "--user", "admin", "--name", "lost"])
+        key = created.stdout.split()[-1]
+        with product.chat_stream("[[tokens=100000 interval_ms=20]]", key=key) as stream:
+            assert stream.readline()
+            product.manage("revoke_key", key)
+            begun = time.monotonic()
+            assert b"was revoked" in stream.read()
+        assert time.monotonic() - begun < 1
+        assert product.call("GET", "/v1/models", key).status == 401
