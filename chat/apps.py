@@ -9,9 +9,12 @@ class ChatConfig(AppConfig):
     def ready(self) -> None:
         from allauth.usersessions.models import UserSession
 
+        from chat.samples import recent_messages
         from chat.sessions import close_sockets, close_sockets_of
+        from controller.moderation import samples
 
         user_logged_out.connect(close_sockets, dispatch_uid="chat.close_sockets")
         post_delete.connect(
             close_sockets_of, sender=UserSession, dispatch_uid="chat.close_sockets_of"
         )
+        samples.register("chat", recent_messages)

@@ -4,6 +4,7 @@ Each error knows its HTTP status and its words in OpenAI's shape. The edges tran
 once: `/v1` by `error_body`, the chat page by the message alone.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -76,6 +77,22 @@ class PermissionRefused(SwitchyardError):
     status = 403
     type = "permission_error"
     code = "insufficient_permissions"
+
+
+class UserBanned(PermissionRefused):
+    """Somebody who may not use models for a while: told why, and until when."""
+
+    code = "user_banned"
+
+    def __init__(self, reason: str, ends_at: datetime | None) -> None:
+        until = "until an operator of this site lifts this"
+        if ends_at is not None:
+            until = f"until {ends_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        super().__init__(
+            f"You cannot use models {until}: {reason} Ask an operator of this site if"
+            " you think that this is wrong."
+        )
+        self.ends_at = ends_at
 
 
 class NotFound(InvalidRequest):

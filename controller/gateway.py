@@ -41,9 +41,10 @@ from controller.limits.limiter import Limiter
 from controller.limits.sharing import Sharing
 from controller.models import Revision
 from controller.models.revision import Counts
+from controller.moderation.bans import BanBook, read_bans
 from controller.moderation.flags import write_flags
 from controller.moderation.moderator import Moderator
-from controller.moderation.rules import RuleBook, read_rules
+from controller.moderation.rules import read_rules
 from controller.relay.client import UpstreamClient
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
@@ -87,6 +88,7 @@ class Gateway:
         self._sharing = Sharing(settings.REDIS_URL) if settings.REDIS_URL else None
         self.limits = Limiter(DatabaseLeases(self._leases.run), self._sharing)
         self.moderator = Moderator()
+        self.bans = BanBook()
         self.exchanges: set[Exchange] = set()
         self.resumable = ResumableStreams()
         self.is_ready = False
@@ -113,6 +115,7 @@ class Gateway:
         """
         if self.is_stopping:
             raise ShuttingDown("This server is being restarted.", retry_after=2)
+        self.bans.check(caller)
         model = self.find_model(caller, request.model)
         exchange = Exchange(
             caller,
@@ -290,14 +293,21 @@ class Gateway:
         if counts.origins != known.origins:
             self.origins = await self._reads.run(load_origin_rules)
         if counts.moderation != known.moderation:
-            rules = await self._reads.run(read_rules)
-            self.moderator.book = await asyncio.to_thread(RuleBook, rules)
+            await self.moderator.adopt(await self._reads.run(read_rules))
+            self.bans = await self._reads.run(read_bans)
+            self._end_banned()
         if counts.fleet != known.fleet:
             await self.reload()
         self._revision = counts
         if settings.WEB_PROCESSES > 1:
             for heard in await self._reads.run(read_heartbeats):
                 self.fleet.hear_of(*heard)
+
+    def _end_banned(self) -> None:
+        """Interrupt what runs for people who were banned since it began."""
+        for exchange in list(self.exchanges):
+            if (error := self.bans.refusal(exchange.caller)) is not None:
+                exchange.interrupt(error)
 
     async def _end_revoked(self) -> None:
         """Interrupt what runs on keys that were revoked since it began."""

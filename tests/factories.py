@@ -8,16 +8,18 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-from controller.identity import secrets
+from controller.identity import encryption, secrets
 from controller.models import (
     Adapter,
     AllowedOrigin,
     ApiKey,
+    Ban,
     Invitation,
     JoinToken,
     LedgerEntry,
     Membership,
     ModelAlias,
+    ModerationFlag,
     ModerationRule,
     Placement,
     Revision,
@@ -159,3 +161,27 @@ def make_moderation_rule(**fields: Any) -> ModerationRule:
     rule.save()
     Revision.bump("moderation")
     return rule
+
+
+def make_moderation_flag(**fields: Any) -> ModerationFlag:
+    """A flag that waits for its verdict, with an `excerpt`."""
+    excerpt = fields.pop("excerpt", "about Falcon")
+    values: dict[str, Any] = {
+        "request_id": uuid.uuid4().hex[:24],
+        "face": "api",
+        "model": "m",
+        "rule_name": "rule",
+        "category": "secrets",
+        "direction": "input",
+        "action": "block",
+        "encrypted_excerpt": encryption.encrypt(excerpt),
+    }
+    return ModerationFlag.objects.create(**values | fields)
+
+
+def make_ban(user: User, **fields: Any) -> Ban:
+    """A ban without an end unless told otherwise, announced as the console does."""
+    fields.setdefault("reason", "Spam.")
+    ban = Ban.objects.create(user=user, **fields)
+    Revision.bump("moderation")
+    return ban

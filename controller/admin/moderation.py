@@ -1,25 +1,40 @@
-"""Moderation: the rules, and what they have found."""
+"""Moderation: the rules."""
 
 from typing import Any
 
-from cryptography.fernet import InvalidToken
 from django import forms
 from django.contrib import admin
-from django.db.models import Model
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminSelect2MultipleWidget
+from django.utils.translation import ngettext
+from unfold.decorators import action
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelect2MultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
-from controller.admin.base import AnnouncingAdmin, ConsoleAdmin
+from controller.admin.base import AnnouncingAdmin
+from controller.admin.flags import READ_TEXT
+from controller.errors import ContentBlocked
 from controller.models import (
     LedgerEntry,
-    ModerationFlag,
     ModerationRule,
     ServedModel,
     Team,
 )
+from controller.moderation.rules import scoped_rule
+from controller.moderation.starters import StarterSet, install, starters_of
+from controller.moderation.trials import LAST_DAYS, dry_run, try_text
 
+LIST = "admin:controller_moderationrule_changelist"
 NUM_SHOWN = 3
+TRIAL = "_try"  # the button that was pressed: "text" or "messages"
+MAX_TRIAL_CHARS = 20_000
 # Those that requests come through.
 FACES = (
     (LedgerEntry.Face.API.value, _("API")),
@@ -37,7 +52,28 @@ def chosen(label: Any, help_text: Any) -> forms.TypedMultipleChoiceField:
     )
 
 
+class NamesField(forms.CharField):
+    """A list of names, written with commas between them."""
+
+    widget = UnfoldAdminTextInputWidget
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        names = (name.strip() for name in (super().to_python(value) or "").split(","))
+        return [name for name in names if name]
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool((initial or []) != self.to_python(data))
+
+
 class ModerationRuleForm(forms.ModelForm):  # type: ignore[type-arg]
+    classifier_categories = NamesField(
+        label=_("Its categories"),
+        required=False,
+        help_text=_("Those that count, such as violence, hate; none: all."),
+    )
     faces = chosen(_("Faces"), _("None chosen: all."))
     served_models = chosen(_("Models"), _("None chosen: every model."))
     teams = chosen(_("Teams"), _("None chosen: everybody."))
@@ -51,7 +87,11 @@ class ModerationRuleForm(forms.ModelForm):  # type: ignore[type-arg]
             "action",
             "direction",
             "terms",
+            "whole_words",
             "pattern",
+            "classifier",
+            "classifier_categories",
+            "on_failure",
             "faces",
             "served_models",
             "teams",
@@ -71,10 +111,50 @@ class ModerationRuleForm(forms.ModelForm):  # type: ignore[type-arg]
         self._offer("served_models", [(name, name) for name in sorted(names)])
         self._offer("teams", [*teams.items(), *gone.items()], coerce=int)
 
+    def is_valid(self) -> bool:
+        """Whether the rule is to be saved: one that is only tried is shown again."""
+        return super().is_valid() and TRIAL not in self.data
+
     def _offer(self, name: str, choices: Any, coerce: Any = str) -> None:
         field = self.fields[name]
         assert isinstance(field, forms.TypedMultipleChoiceField)
         field.choices, field.coerce = choices, coerce
+
+
+class StartersForm(forms.Form):
+    sets = forms.MultipleChoiceField(
+        label=_("Sets"),
+        choices=StarterSet.choices,
+        initial=StarterSet.values,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+    action = forms.ChoiceField(
+        label=_("Action"),
+        choices=ModerationRule.Action.choices,
+        initial=ModerationRule.Action.FLAG,
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+class TrialForm(forms.Form):
+    trial_text = forms.CharField(
+        label=_("Text"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+    )
+
+
+def trial_of(row: ModerationRule, posted: QueryDict) -> dict[str, Any]:
+    """What the trial's template shows of this rule, which may not be stored yet."""
+    rule = scoped_rule(row)
+    if posted[TRIAL] == "messages":
+        return {"dry_run": dry_run(rule), "trial_days": LAST_DAYS}
+    text = posted.get("trial_text", "")[:MAX_TRIAL_CHARS]
+    return {
+        "text_trial": try_text(rule, text),
+        "refusal": ContentBlocked(row.category).message,
+        "rule": row,
+    }
 
 
 @admin.register(ModerationRule)
@@ -92,72 +172,77 @@ class ModerationRuleAdmin(AnnouncingAdmin):
         "note",
     )
     list_filter = ("enabled", "action", "direction")
+    list_select_related = ("classifier",)
     search_fields = ("name", "category", "note", "terms", "pattern")
     search_help_text = _("Name, category, note, or what it looks for")
     fieldsets = (
         (None, {"fields": ("name", "enabled", "category", "note")}),
-        (_("What it looks for"), {"fields": ("terms", "pattern")}),
+        (
+            _("What it looks for"),
+            {
+                "fields": (
+                    "terms",
+                    "whole_words",
+                    "pattern",
+                    "classifier",
+                    "classifier_categories",
+                    "on_failure",
+                )
+            },
+        ),
         (_("What it does"), {"fields": ("action", "direction", "priority")}),
         (_("For whom"), {"fields": ("faces", "served_models", "teams")}),
     )
 
+    actions_list = ("install_starters",)
+    change_form_after_template = "controller/admin/rule_trial.html"
+
+    @action(  # type: ignore[untyped-decorator]
+        description=_("Starter rules"), icon="playlist_add", permissions=["add"]
+    )
+    def install_starters(self, request: HttpRequest) -> HttpResponse:
+        """A form with the sets; sent, their rules are added."""
+        form = StartersForm(request.POST or None)
+        if form.is_valid():
+            choice = ModerationRule.Action(form.cleaned_data["action"])
+            added = install(form.cleaned_data["sets"], choice)
+            for rule in added:
+                self.log_addition(request, rule, "Starter rule.")
+            words = ngettext("%d rule added.", "%d rules added.", len(added))
+            self.message_user(request, words % len(added))
+            return redirect(LIST)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Starter rules"),
+            "form": form,
+            "sets": [
+                {"label": each.label, "starters": starters_of([each])}
+                for each in StarterSet
+            ],
+            "known": set(ModerationRule.objects.values_list("name", flat=True)),
+        }
+        return TemplateResponse(request, "controller/admin/starter_rules.html", context)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], **kwargs: Any
+    ) -> HttpResponse:
+        """The form, and what the rule does that stands in it, if it is only tried."""
+        form = context["adminform"].form
+        context["trial_form"] = TrialForm(request.POST or None)
+        context["may_read_messages"] = request.user.has_perm(READ_TEXT)
+        if TRIAL in request.POST and not form.errors:
+            context |= trial_of(form.instance, request.POST)
+        answer: HttpResponse = super().render_change_form(request, context, **kwargs)
+        return answer
+
     @admin.display(description=_("looks for"))
     def looks_for(self, row: ModerationRule) -> str:
+        if row.classifier is not None:
+            return str(row.classifier)
         if row.pattern:
             return row.pattern[:80]
         terms = row.term_lines
         more = len(terms) - NUM_SHOWN
         shown = ", ".join(term[:40] for term in terms[:NUM_SHOWN])
         return f"{shown} (+{more})" if more > 0 else shown
-
-
-@admin.register(ModerationFlag)
-class ModerationFlagAdmin(ConsoleAdmin):
-    """Read only: the system writes these rows, and retention deletes them."""
-
-    list_display = (
-        "created_at",
-        "rule_name",
-        "category",
-        "action",
-        "direction",
-        "user",
-        "key",
-        "model",
-        "face",
-        "request_id",
-    )
-    list_select_related = ("user", "key", "team")
-    list_filter = ("action", "direction", "face", "created_at")
-    search_fields = ("request_id__exact", "rule_name", "category", "user__username")
-    search_help_text = _("A whole request id, a rule, a category or a user")
-    fields = (
-        "created_at",
-        "request_id",
-        "rule_name",
-        "category",
-        "action",
-        "direction",
-        "shown_excerpt",
-        "user",
-        "key",
-        "team",
-        "model",
-        "face",
-    )
-    readonly_fields = fields
-
-    @admin.display(description=_("excerpt"))
-    def shown_excerpt(self, row: ModerationFlag) -> str:
-        try:
-            return row.excerpt
-        except InvalidToken:
-            return str(_("(none of FIELD_KEYS reads it)"))
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(
-        self, request: HttpRequest, obj: Model | None = None
-    ) -> bool:
-        return False

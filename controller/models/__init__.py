@@ -2,6 +2,8 @@
 revision."""
 
 from controller.models.alerts import BudgetAlert
+from controller.models.bans import Ban
+from controller.models.classifiers import Classifier
 from controller.models.engines import EngineStart
 from controller.models.fleet import (
     Adapter,
@@ -24,7 +26,9 @@ __all__ = [
     "Adapter",
     "AllowedOrigin",
     "ApiKey",
+    "Ban",
     "BudgetAlert",
+    "Classifier",
     "EngineStart",
     "Invitation",
     "JoinToken",

@@ -15,6 +15,7 @@ from ahocorasick_rs import AhoCorasick, Implementation
 from controller.moderation.patterns import CannotMatch, PatternSet, compile_pattern
 from controller.moderation.reading import canonical
 from controller.moderation.widths import longest_match
+from controller.moderation.words import is_whole
 
 MAX_TERM_CHARS = 200
 MAX_PATTERN_CHARS = 1000
@@ -36,6 +37,7 @@ class Rule:
     priority: int
     terms: tuple[str, ...] = ()
     pattern: str = ""
+    whole_words: bool = False
 
     @property
     def order(self) -> tuple[int, int]:
@@ -125,6 +127,12 @@ class _Terms:
         )
         # Decomposed: to an "e" at the end of a text an accent may yet come.
         self._sorted = sorted(map(_decomposed, self._rules_of))
+        # Of these the letter behind must have come: they may be part of a word.
+        self._words = frozenset(
+            _decomposed(term)
+            for term, owners in self._rules_of.items()
+            if any(rule.whole_words for rule in owners)
+        )
         self._longest = max(map(len, self._sorted), default=0)
         self._beginnings = frozenset(
             term[:length]
@@ -139,7 +147,8 @@ class _Terms:
         for index, start, end in matches:
             if start >= since:
                 for rule in self._owners[index]:
-                    yield Found(start, end, rule)
+                    if not rule.whole_words or is_whole(text, start, end):
+                        yield Found(start, end, rule)
 
     def settled(self, text: str) -> int:
         """Where the longest end of the text begins that a term begins with."""
@@ -156,6 +165,8 @@ class _Terms:
     def _is_beginning(self, end: str) -> bool:
         at = bisect_left(self._sorted, end)
         if at < len(self._sorted) and self._sorted[at] == end:
+            if end in self._words:
+                return True
             at += 1  # the whole of a term: may it go on as another?
         return at < len(self._sorted) and self._sorted[at].startswith(end)
 

@@ -8,7 +8,7 @@ from controller.identity.caller import Caller
 from controller.moderation.flags import FlagQueue
 from controller.moderation.input import moderate_input
 from controller.moderation.output import OutputScreen, moderate_whole
-from controller.moderation.rules import INPUT, OUTPUT, RuleBook
+from controller.moderation.rules import INPUT, OUTPUT, RuleBook, ScopedRule
 from controller.moderation.watch import Watch, find_spots
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
@@ -25,6 +25,14 @@ class Moderator:
     def __init__(self) -> None:
         self.book = RuleBook()
         self.flags = FlagQueue()
+        self._rules: list[ScopedRule] = []
+
+    async def adopt(self, rules: list[ScopedRule]) -> None:
+        """Go by these rules from now on. They are compiled in a thread, if they are
+        others than before."""
+        if rules != self._rules:
+            self.book = await asyncio.to_thread(RuleBook, rules)
+            self._rules = rules
 
     async def moderate(self, exchange: Exchange) -> None:
         """Redact what the exchange would ask, and have its answer moderated. Call it

@@ -94,26 +94,28 @@ def read_rules() -> list[ScopedRule]:
     scoped = []
     for row in ModerationRule.objects.filter(enabled=True):
         try:
-            scoped.append(_scoped_rule(row))
+            scoped.append(scoped_rule(row))
         except CannotMatch as exc:
             logger.error("the moderation rule %s is left out: %s", row.name, exc)
     return scoped
 
 
-def _scoped_rule(row: ModerationRule) -> ScopedRule:
+def scoped_rule(row: ModerationRule) -> ScopedRule:
+    """The row, stored or not, as it is matched. Raises `CannotMatch`."""
     terms = tuple(row.term_lines)
     for term in terms:
         check_term(term)
     if row.pattern:
         compile_pattern(row.pattern)
     rule = Rule(
-        id=row.pk,
+        id=row.pk or 0,
         name=row.name,
         category=row.category,
         action=row.action,
         priority=row.priority,
         terms=terms,
         pattern=row.pattern,
+        whole_words=row.whole_words,
     )
     scope = Scope(
         frozenset(row.faces), frozenset(row.served_models), frozenset(row.teams)

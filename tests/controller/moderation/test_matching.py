@@ -53,6 +53,33 @@ def test_a_term_is_found_however_it_is_written(term: str, text: str, part: str):
     assert found(text, rule(terms=(term,))) == [part]
 
 
+@pytest.mark.parametrize(
+    ("term", "text", "is_found"),
+    [
+        ("ass", "an ass.", True),
+        ("ass", "a class", False),
+        ("ass", "assess", False),
+        ("ass", "ass_2", False),
+        ("ass", "ASS\u200b", True),
+        ("ass", "a\u200bss e", True),
+        ("falcon", "用falcon吧", True),
+        ("炸弹", "他说炸弹在这里", True),
+        ("ガス", "プロパンガスです", True),
+        ("ระเบิด", "มีระเบิดอยู่", True),
+        ("서울", "서울은 크다", True),
+        ("서울", "새서울", False),
+        ("год", "народ", False),
+        ("год", "новый год!", True),
+        ("क", "कि", False),
+        ("c++", "in c++11", True),
+    ],
+)
+def test_whole_words_are_looked_for_where_a_script_has_words(
+    term: str, text: str, is_found: bool
+):
+    assert bool(found(text, rule(terms=(term,), whole_words=True))) == is_found
+
+
 def test_patterns_and_terms_of_many_rules_are_found_together():
     rules = [
         rule(1, terms=("alpha", "beta")),

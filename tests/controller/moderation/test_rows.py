@@ -9,11 +9,15 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from controller import tasks
-from controller.identity import encryption
 from controller.models import ModerationFlag, ModerationRule, Revision
 from controller.moderation.flags import Flag, FlagQueue, write_flags
 from tests.controller.moderation.test_matching import rule
-from tests.factories import make_moderation_rule, make_operator, make_team
+from tests.factories import (
+    make_moderation_flag,
+    make_moderation_rule,
+    make_operator,
+    make_team,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -29,6 +33,7 @@ FORM = {
     "pattern": "",
     "priority": "10",
     "enabled": "on",
+    "on_failure": "open",
 }
 
 
@@ -36,20 +41,6 @@ FORM = {
 def console(client):
     client.force_login(make_operator())
     return client
-
-
-def make_flag(**fields) -> ModerationFlag:
-    values = {
-        "request_id": "r" * 24,
-        "face": "api",
-        "model": "m",
-        "rule_name": "rule",
-        "category": "secrets",
-        "direction": "input",
-        "action": "block",
-        "encrypted_excerpt": encryption.encrypt("about Falcon"),
-    }
-    return ModerationFlag.objects.create(**values | fields)
 
 
 def test_a_rule_is_made_in_the_console_and_announced(console):
@@ -103,7 +94,7 @@ def test_an_operator_reads_an_excerpt_and_changes_nothing(
     console, django_assert_max_num_queries
 ):
     for number in range(5):
-        flag = make_flag(request_id=str(number))
+        flag = make_moderation_flag(request_id=str(number))
     page = reverse("admin:controller_moderationflag_change", args=[flag.pk])
 
     with django_assert_max_num_queries(10):
@@ -142,8 +133,8 @@ def test_excerpts_are_stored_encrypted_and_follow_the_keys(settings):
 
 def test_old_flags_are_deleted(settings):
     settings.MODERATION_RETENTION_DAYS = 30
-    kept = make_flag(created_at=now() - timedelta(days=29))
-    make_flag(created_at=now() - timedelta(days=31))
+    kept = make_moderation_flag(created_at=now() - timedelta(days=29))
+    make_moderation_flag(created_at=now() - timedelta(days=31))
 
     tasks.prune_flags()
 

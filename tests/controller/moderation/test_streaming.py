@@ -64,6 +64,19 @@ def test_a_word_boundary_waits_for_the_letter_behind():
     assert "".join(pieces_out(["a", "foo b"], boundary)) == "afoo b"
 
 
+def test_a_whole_word_waits_for_the_letter_behind():
+    word = rule(terms=("foo", "bar"), whole_words=True)
+
+    assert pieces_out(["a foo", "d", " fo", "o", ", foo"], word) == [
+        "a ",
+        "food",
+        " ",
+        "",
+        "[redacted], ",
+        "[redacted]",
+    ]
+
+
 def test_blocking_lets_out_what_stands_before():
     text = StreamedText(watch(rule(action="block", terms=("falcon",))))
 
@@ -106,16 +119,17 @@ def test_a_pause_within_no_term_changes_nothing():
 TERMS = st.text("abc", min_size=1, max_size=4)
 PATTERNS = st.sampled_from([r"\bab\b", "a{2,3}", "b[ac]", "^a", "c$", "(a|ab)(c|bcd)?"])
 PIECES = st.lists(st.text("abc ", max_size=6), max_size=12)
+WORDS = st.booleans()
 ACTIONS = st.sampled_from(["redact", "flag"])
 
 
-@given(PIECES, st.lists(st.tuples(TERMS, ACTIONS), max_size=3), PATTERNS)
+@given(PIECES, st.lists(st.tuples(TERMS, ACTIONS, WORDS), max_size=3), PATTERNS)
 def test_it_does_not_matter_where_a_text_is_cut(
     pieces: list[str], terms: list, pattern: str
 ):
     rules = [
-        rule(number, action=action, terms=(term,))
-        for number, (term, action) in enumerate(terms)
+        rule(number, action=action, terms=(term,), whole_words=whole_words)
+        for number, (term, action, whole_words) in enumerate(terms)
     ]
     rules.append(rule(99, pattern=pattern))
     text = "".join(pieces)

@@ -1,0 +1,67 @@
+"""Classifiers: where texts are sent to be judged, and with which key."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from controller.admin.base import AnnouncingAdmin
+from controller.models import Classifier
+
+
+class ClassifierForm(forms.ModelForm):  # type: ignore[type-arg]
+    key = forms.CharField(
+        label=_("API key"),
+        required=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
+        help_text=_("Kept encrypted and never shown. Empty: as it is."),
+    )
+
+    class Meta:
+        model = Classifier
+        fields = (
+            "name",
+            "kind",
+            "url",
+            "key",
+            "model",
+            "instructions",
+            "threshold",
+            "names",
+            "timeout_seconds",
+        )
+
+    def clean_names(self) -> Any:
+        return self.cleaned_data["names"] or {}
+
+    def save(self, commit: bool = True) -> Any:
+        if key := self.cleaned_data["key"]:
+            self.instance.key = key
+        return super().save(commit)
+
+
+@admin.register(Classifier)
+class ClassifierAdmin(AnnouncingAdmin):
+    announced_topic = "moderation"
+    form = ClassifierForm
+    list_display = ("name", "kind", "url", "model", "timeout_seconds", "num_rules")
+    list_filter = ("kind",)
+    search_fields = ("name", "url", "model")
+    conditional_fields = {  # django-unfold reads it off the class
+        "url": "kind == 'endpoint'",
+        "key": "kind == 'endpoint'",
+        "threshold": "kind == 'endpoint'",
+        "instructions": "kind == 'model'",
+    }
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Classifier]:
+        rows: QuerySet[Classifier] = super().get_queryset(request)
+        return rows.annotate(num_rules=Count("rules"))
+
+    @admin.display(description=_("rules"), ordering="num_rules")
+    def num_rules(self, row: Any) -> int:
+        return int(row.num_rules)
