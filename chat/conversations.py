@@ -21,6 +21,7 @@ from chat.errors import (
 )
 from chat.models import Conversation, Message
 from chat.trees import MessageTree
+from controller.errors import ContentBlocked
 from controller.models import User
 from controller.relay.request import make_request_id
 
@@ -294,10 +295,14 @@ def history_of(path: list[Message]) -> list[dict[str, str]]:
 
     Answers that failed before their first word are left out, and prompts that then
     follow each other are joined: many chat templates insist on alternating roles.
+    Prompts that a rule has blocked are left out too: they would block all that follow.
     """
+    blocked = {
+        answer.parent_id for answer in path if answer.error_code == ContentBlocked.code
+    }
     history: list[dict[str, str]] = []
     for message in path:
-        if not message.content:
+        if not message.content or message.id in blocked:
             continue
         if history and history[-1]["role"] == message.role:
             history[-1]["content"] += f"\n\n{message.content}"

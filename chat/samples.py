@@ -10,6 +10,7 @@ from controller.moderation.samples import Sample
 def recent_messages(since: datetime, most: int) -> Iterator[Sample]:
     """What was asked and answered since then, the latest first. One query."""
     rows = Message.objects.filter(
+        deleted_at=None,
         state=Message.State.COMPLETE,
         written_at__gte=since,
         role__in=(Message.Role.USER, Message.Role.ASSISTANT),

@@ -52,6 +52,10 @@ def page_words() -> dict[str, str]:
             "The server stopped before the answer was complete. What was produced"
             " is kept."
         ),
+        # what failed, where "The answer failed" would be the wrong word
+        "failed.content_policy_violation": _("This message was not sent"),
+        "failed.user_banned": _("This message was not sent"),
+        "failed.moderation_unavailable": _("This message was not sent"),
         # errors, by code
         "error.context_length_exceeded": _(
             "The conversation is longer than this model can read. Start a new chat,"
@@ -82,6 +86,18 @@ def page_words() -> dict[str, str]:
         "error.insufficient_quota": _(
             "The budget for your requests is used up. The line below says when it"
             " begins anew."
+        ),
+        "error.content_policy_violation": _(
+            "A rule of this site does not let this message be sent to a model. No model"
+            " has seen it. You can change it and send it again; the rest of the"
+            " conversation goes on as before."
+        ),
+        "error.user_banned": _(
+            "You cannot ask models for now. The line below says why, and until when."
+        ),
+        "error.moderation_unavailable": _(
+            "What has to look through messages before they are sent does not answer"
+            " now. Try again in a moment."
         ),
         "error.upstream_error": _("The model's engine failed. Try again."),
         "error.upstream_timeout": _("The model's engine did not answer in time."),

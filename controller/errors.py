@@ -183,6 +183,21 @@ class ShuttingDown(SwitchyardError):
     code = "shutting_down"
 
 
+class ModerationUnavailable(SwitchyardError):
+    """What has to judge a prompt does not answer, and nothing is sent unjudged."""
+
+    status = 503
+    type = "overloaded_error"
+    code = "moderation_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Your request was not sent to the model: what has to look through it first"
+            " does not answer now. Try again shortly.",
+            retry_after=10,
+        )
+
+
 class StoreUnavailable(SwitchyardError):
     """The database does not answer, and what is asked for is not in memory."""
 

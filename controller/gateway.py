@@ -6,10 +6,11 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import msgspec
 from django.conf import settings
 from django.db import Error as DatabaseError
 
@@ -39,7 +40,7 @@ from controller.limits.book import load_book
 from controller.limits.leases import DatabaseLeases
 from controller.limits.limiter import Limiter
 from controller.limits.sharing import Sharing
-from controller.models import Revision
+from controller.models import LedgerEntry, Revision
 from controller.models.revision import Counts
 from controller.moderation.bans import BanBook, read_bans
 from controller.moderation.flags import write_flags
@@ -51,11 +52,14 @@ from controller.relay.request import InferenceRequest
 from controller.relay.resumable import ResumableStreams
 from controller.relay.retrying import RetryBudget
 from controller.threads import DatabaseThread
+from workers.protocol import Task
 
 logger = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
 
+# Questions of moderation to a model that judges: nobody's use, and not judged again.
+CLASSIFYING = Caller(face=LedgerEntry.Face.PROBE.value, identity="moderation")
 HEARTBEAT_WRITE_INTERVAL = timedelta(seconds=1)
 BREAKER_WRITE_INTERVAL = timedelta(seconds=1)
 KEY_USE_INTERVAL = timedelta(seconds=10)
@@ -87,7 +91,7 @@ class Gateway:
         self.origins = OriginRules()
         self._sharing = Sharing(settings.REDIS_URL) if settings.REDIS_URL else None
         self.limits = Limiter(DatabaseLeases(self._leases.run), self._sharing)
-        self.moderator = Moderator()
+        self.moderator = Moderator(self._ask_classifier)
         self.bans = BanBook()
         self.exchanges: set[Exchange] = set()
         self.resumable = ResumableStreams()
@@ -131,7 +135,7 @@ class Gateway:
         self.exchanges.add(exchange)
         self._idle.clear()
         try:
-            if self.moderator.book:
+            if self.moderator.book and caller is not CLASSIFYING:
                 await self.moderator.moderate(exchange)
             await exchange.start()
         except BaseException:
@@ -161,6 +165,21 @@ class Gateway:
             for model in self.fleet.models()
             if caller.may_use(model.name, *model.aliases)
         ]
+
+    async def _ask_classifier(self, model: str, messages: list[dict[str, str]]) -> str:
+        """What a served model says that judges texts. Raises `SwitchyardError`."""
+        body = {"messages": messages, "max_tokens": 100, "temperature": 0}
+        request = InferenceRequest(
+            endpoint="/v1/chat/completions",
+            task=Task.CHAT,
+            model=model,
+            body={"model": model, **body},
+            size=sum(len(each["content"]) for each in messages),
+        )
+        exchange = await self.open(CLASSIFYING, request)
+        async with aclosing(exchange):
+            answer = msgspec.json.decode(exchange.body())
+        return str(answer["choices"][0]["message"].get("content") or "")
 
     def _close(self, exchange: Exchange) -> None:
         self.exchanges.discard(exchange)
@@ -217,6 +236,7 @@ class Gateway:
         if self._breaker_rows.has_rows:
             await self._guarded(self._forget_breakers)
         await self._guarded(self.limits.give_back)
+        await self.moderator.judges.close()
         self.client.close()
         await self._reads.close()
         await self._writes.close()

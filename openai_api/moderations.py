@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from controller.errors import InvalidRequest
 from controller.identity.caller import Caller
+from controller.moderation.classifying import Judgement
 from controller.moderation.moderator import Moderator
 from openai_api.bodies import convert, read_json
 
@@ -66,7 +67,9 @@ def decode(raw: bytes) -> ModerationBody:
     return convert(read_json(raw), ModerationBody)
 
 
-def judge(moderator: Moderator, caller: Caller, body: ModerationBody) -> dict[str, Any]:
+async def judge(
+    moderator: Moderator, caller: Caller, body: ModerationBody
+) -> dict[str, Any]:
     """What the rules that hold for this caller say of each input. Nothing is noted."""
     inputs = body.inputs()
     if len(inputs) > settings.MAX_INPUTS:
@@ -75,8 +78,10 @@ def judge(moderator: Moderator, caller: Caller, body: ModerationBody) -> dict[st
             f" {settings.MAX_INPUTS}.",
             param="input",
         )
-    known, judged = moderator.judge(caller, body.model or "", inputs)
-    names = sorted({*OPENAI_CATEGORIES, *known})
+    known, judged = await moderator.judge(caller, body.model or "", inputs)
+    scored = {name for each in judged for name, _score in each.scores}
+    named = {name for each in judged for name in each.categories}
+    names = sorted({*OPENAI_CATEGORIES, *known, *scored, *named})
     return {
         "id": f"modr-{secrets.token_hex(12)}",
         "model": MODEL,
@@ -84,11 +89,14 @@ def judge(moderator: Moderator, caller: Caller, body: ModerationBody) -> dict[st
     }
 
 
-def _result(names: list[str], found: set[str]) -> dict[str, Any]:
+def _result(names: list[str], judgement: Judgement) -> dict[str, Any]:
+    found, scores = judgement.categories, dict(judgement.scores)
     return {
-        "flagged": bool(found),
+        "flagged": judgement.is_flagged,
         "categories": {name: name in found for name in names},
-        "category_scores": {name: float(name in found) for name in names},
+        "category_scores": {
+            name: scores.get(name, float(name in found)) for name in names
+        },
         "category_applied_input_types": {
             name: ["text"] if name in found else [] for name in names
         },

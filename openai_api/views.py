@@ -1,6 +1,5 @@
 """The endpoints under `/v1`: parse, authorise, one call, shape the answer."""
 
-import asyncio
 import math
 from typing import Any, ClassVar
 
@@ -129,8 +128,7 @@ class Moderations(OpenAIView):
 
     async def post(self, request: LeanRequest) -> HttpResponse:
         body = moderations.decode(await request.read_body())
-        moderator, caller = gateway().moderator, request.caller
-        judged = await asyncio.to_thread(moderations.judge, moderator, caller, body)
+        judged = await moderations.judge(gateway().moderator, request.caller, body)
         return json_response(judged)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -21,15 +22,22 @@ from unfold.widgets import (
 from controller.admin.base import AnnouncingAdmin
 from controller.admin.flags import READ_TEXT
 from controller.errors import ContentBlocked
+from controller.gateway import gateway, is_running
 from controller.models import (
     LedgerEntry,
     ModerationRule,
     ServedModel,
     Team,
 )
-from controller.moderation.rules import scoped_rule
+from controller.moderation.rules import Judging, scoped_rule
 from controller.moderation.starters import StarterSet, install, starters_of
-from controller.moderation.trials import LAST_DAYS, dry_run, try_text
+from controller.moderation.trials import (
+    LAST_DAYS,
+    TextTrial,
+    dry_run,
+    try_classifier,
+    try_text,
+)
 
 LIST = "admin:controller_moderationrule_changelist"
 NUM_SHOWN = 3
@@ -147,14 +155,28 @@ class TrialForm(forms.Form):
 def trial_of(row: ModerationRule, posted: QueryDict) -> dict[str, Any]:
     """What the trial's template shows of this rule, which may not be stored yet."""
     rule = scoped_rule(row)
-    if posted[TRIAL] == "messages":
-        return {"dry_run": dry_run(rule), "trial_days": LAST_DAYS}
     text = posted.get("trial_text", "")[:MAX_TRIAL_CHARS]
+    if posted[TRIAL] == "messages" and rule.judging is None:
+        return {"dry_run": dry_run(rule), "trial_days": LAST_DAYS}
+    if posted[TRIAL] == "messages":
+        words = _("Each message would be sent to the classifier: try it on a text.")
+        trial = TextTrial(failure=str(words))
+    elif rule.judging is not None:
+        trial = _classified(rule.judging, text)
+    else:
+        trial = try_text(rule, text)
     return {
-        "text_trial": try_text(rule, text),
+        "text_trial": trial,
         "refusal": ContentBlocked(row.category).message,
         "rule": row,
     }
+
+
+def _classified(judging: Judging, text: str) -> TextTrial:
+    if not is_running():
+        return TextTrial(failure=str(_("No gateway runs in this process.")))
+    judges = gateway().moderator.judges
+    return async_to_sync(try_classifier)(judges, judging, text)
 
 
 @admin.register(ModerationRule)

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from django.db.models import F
 from django.utils.timezone import now
 
 from controller.errors import UserBanned
 from controller.identity.caller import Caller
-from controller.models import Ban
+from controller.models import Ban, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,12 @@ def read_bans() -> BanBook:
         if known is None or _ends_later(ends_at, known.ends_at):
             bans[user_id] = BanView(reason, ends_at)
     return BanBook(bans)
+
+
+def ban_of(user: User) -> Ban | None:
+    """The user's ban that ends last, of those that hold now. One query."""
+    ends_last = F("ends_at").desc(nulls_first=True)
+    return Ban.objects.in_force().filter(user=user).order_by(ends_last).first()
 
 
 def _ends_later(one: datetime | None, other: datetime | None) -> bool:

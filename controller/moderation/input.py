@@ -84,6 +84,17 @@ def texts_in(value: Any) -> Iterator[Place]:
                 waiting.append(item)
 
 
+def judged_texts(body: dict[str, Any]) -> list[str]:
+    """What a classifier reads of a body, each once: one text a message, or a prompt."""
+    messages = body.get("messages")
+    holders = messages if isinstance(messages, list) else [body]
+    texts = (
+        "\n".join(place.holder[place.key] for place in texts_in(each))
+        for each in holders
+    )
+    return list(dict.fromkeys(filter(None, texts)))
+
+
 def split_texts_in(body: dict[str, Any]) -> Iterator[list[Place]]:
     """Of each message that has its text in several parts, where they stand."""
     for message in body.get("messages") or ():

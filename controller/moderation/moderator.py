@@ -2,14 +2,27 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
-from controller.errors import SwitchyardError
+from controller.errors import (
+    ContentBlocked,
+    ModerationUnavailable,
+    SwitchyardError,
+)
 from controller.identity.caller import Caller
+from controller.moderation.classifying import (
+    AskModel,
+    ClassifierFailed,
+    Judgement,
+    Judges,
+    together,
+)
 from controller.moderation.flags import FlagQueue
-from controller.moderation.input import moderate_input
+from controller.moderation.input import judged_texts, moderate_input
+from controller.moderation.matching import BLOCK, RuleSet
 from controller.moderation.output import OutputScreen, moderate_whole
 from controller.moderation.rules import INPUT, OUTPUT, RuleBook, ScopedRule
-from controller.moderation.watch import Watch, find_spots
+from controller.moderation.watch import Spot, Watch, find_spots
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
 from workers.protocol import Task
@@ -22,7 +35,8 @@ GENERATING = frozenset({Task.CHAT, Task.COMPLETIONS})
 class Moderator:
     """What the gateway asks about requests. Lives on its event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, ask_model: AskModel) -> None:
+        self.judges = Judges(ask_model)
         self.book = RuleBook()
         self.flags = FlagQueue()
         self._rules: list[ScopedRule] = []
@@ -44,6 +58,7 @@ class Moderator:
         try:
             if watch is not None:
                 await self._moderate_input(exchange.request, watch)
+            await self._judge_input(exchange)
             if exchange.error is not None:  # interrupted meanwhile
                 raise exchange.error
         except SwitchyardError as exc:
@@ -57,21 +72,76 @@ class Moderator:
         else:
             moderate_input(request.body, watch)
 
-    def judge(
+    async def _judge_input(self, exchange: Exchange) -> None:
+        """Have classifiers judge what is asked, as it is once it was redacted. Raises
+        `ContentBlocked` and `ModerationUnavailable`."""
+        caller, model = exchange.caller, exchange.model.name
+        if exchange.request.task not in GENERATING:
+            return
+        rules = self.book.judged_for(caller.face, model, caller.teams)
+        if not rules:
+            return
+        texts = judged_texts(exchange.request.body)
+        request_id = exchange.request.request_id
+        watch = Watch((), INPUT, caller, model, request_id, self.flags)
+        judged = await asyncio.gather(
+            *(self._judgements(each, texts) for each in rules)
+        )
+        blocking = []
+        for scoped, judgements in zip(rules, judged, strict=True):
+            for text, judgement in zip(texts, judgements, strict=True):
+                if judgement.is_flagged:
+                    watch.note(text, Spot(0, len(text), scoped.rule))
+                    blocking += [scoped.rule] if scoped.rule.action == BLOCK else []
+        if blocking:
+            raise ContentBlocked(blocking[0].category)
+
+    async def judge(
         self, caller: Caller, model: str, inputs: Sequence[Sequence[str]]
-    ) -> tuple[set[str], list[set[str]]]:
-        """(the categories of all rules that hold for the caller, those that each
-        input's texts have). Whatever the direction; nothing is noted."""
+    ) -> tuple[set[str], list[Judgement]]:
+        """(the categories of all rules that hold for the caller, what they say of each
+        input's texts). Whatever the direction; nothing is noted.
+
+        Raises `ModerationUnavailable` where a classifier fails that must not.
+        """
         sets = {
             rules
             for direction in (INPUT, OUTPUT)
             for rules in self.book.sets_for(direction, caller.face, model, caller.teams)
         }
+        by_rules = await asyncio.to_thread(_judged_by, tuple(sets), inputs)
         known = {rule.category for rules in sets for rule in rules.rules}
-        watched = tuple(sets)
-        return known, [
-            {spot.rule.category for text in texts for spot in find_spots(watched, text)}
-            for texts in inputs
+        judged = [[each] for each in by_rules]
+        for scoped in self.book.judged_for(caller.face, model, caller.teams):
+            known.add(scoped.rule.category)
+            texts = ["\n".join(each) for each in inputs]
+            for found, judgement in zip(
+                judged, await self._judgements(scoped, texts), strict=True
+            ):
+                found.append(judgement)
+        return known, [together(found) for found in judged]
+
+    async def _judgements(
+        self, scoped: ScopedRule, texts: Sequence[str]
+    ) -> list[Judgement]:
+        """What a rule's classifier says, of the categories that count for the rule."""
+        judging = scoped.judging
+        assert judging is not None  # those of `judged_for` have one
+        try:
+            judged = await self.judges.judge(judging.classifier, texts)
+        except ClassifierFailed as exc:
+            if judging.fails_closed:
+                raise ModerationUnavailable from exc
+            return [Judgement()] * len(texts)
+        return [
+            replace(
+                each,
+                categories=each.among(judging.categories) | {scoped.rule.category},
+                is_flagged=True,
+            )
+            if each.is_of(judging.categories)
+            else replace(each, categories=frozenset(), is_flagged=False)
+            for each in judged
         ]
 
     def _screen(self, exchange: Exchange) -> None:
@@ -93,3 +163,17 @@ class Moderator:
             return None
         request_id = exchange.request.request_id
         return Watch(sets, direction, caller, model, request_id, self.flags)
+
+
+def _judged_by(
+    sets: tuple[RuleSet, ...], inputs: Sequence[Sequence[str]]
+) -> list[Judgement]:
+    """What rules say of each input's texts: they are sure of what they find."""
+    found = [
+        {spot.rule.category for text in texts for spot in find_spots(sets, text)}
+        for texts in inputs
+    ]
+    return [
+        Judgement(frozenset(names), tuple((name, 1.0) for name in names), bool(names))
+        for names in found
+    ]

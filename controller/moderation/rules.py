@@ -5,7 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cryptography.fernet import InvalidToken
+
 from controller.models import ModerationRule
+from controller.moderation.classifying import ClassifierView
 from controller.moderation.matching import Rule, RuleSet, check_term
 from controller.moderation.patterns import CannotMatch, compile_pattern
 
@@ -33,12 +36,24 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
+class Judging:
+    """How a rule asks a classifier."""
+
+    classifier: ClassifierView
+    categories: frozenset[str]
+    """Those that count; empty: all."""
+    fails_closed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ScopedRule:
     """A rule as its row has it."""
 
     rule: Rule
     direction: str
     scope: Scope
+    judging: Judging | None = None
+    """For one that has neither terms nor a pattern."""
 
 
 class RuleBook:
@@ -49,11 +64,17 @@ class RuleBook:
 
     def __init__(self, rules: Iterable[ScopedRule] = ()) -> None:
         by_scope: dict[tuple[str, Scope], list[Rule]] = defaultdict(list)
+        judged = []
         for each in rules:
+            if each.judging is not None:
+                judged.append(each)
+                continue
             for direction in (INPUT, OUTPUT):
                 if each.direction in {direction, BOTH}:
                     by_scope[direction, each.scope].append(each.rule)
         self._sets = {key: RuleSet(scoped) for key, scoped in by_scope.items()}
+        # The first by priority is told; it is the first to be asked too.
+        self._judged = sorted(judged, key=lambda each: each.rule.order)
         self._teams = frozenset(
             team_id for _way, scope in self._sets for team_id in scope.teams
         )
@@ -62,7 +83,13 @@ class RuleBook:
         ] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._sets)
+        return bool(self._sets or self._judged)
+
+    def judged_for(
+        self, face: str, model: str, teams: frozenset[int]
+    ) -> list[ScopedRule]:
+        """The rules by which prompts are judged by classifiers."""
+        return [each for each in self._judged if each.scope.covers(face, model, teams)]
 
     def sets_for(
         self, direction: str, face: str, model: str, teams: frozenset[int]
@@ -92,16 +119,26 @@ def read_rules() -> list[ScopedRule]:
     One that cannot be compiled, which no form has let through, is logged and left out.
     """
     scoped = []
-    for row in ModerationRule.objects.filter(enabled=True):
+    rows = ModerationRule.objects.filter(enabled=True).select_related("classifier")
+    for row in rows:
         try:
             scoped.append(scoped_rule(row))
         except CannotMatch as exc:
             logger.error("the moderation rule %s is left out: %s", row.name, exc)
+        except InvalidToken:
+            logger.error(
+                "the moderation rule %s is left out: none of FIELD_KEYS reads the key"
+                " of its classifier. Write it anew in the console.",
+                row.name,
+            )
     return scoped
 
 
 def scoped_rule(row: ModerationRule) -> ScopedRule:
-    """The row, stored or not, as it is matched. Raises `CannotMatch`."""
+    """The row, stored or not, as it is matched.
+
+    Raises `CannotMatch`, and `InvalidToken` for a classifier's key that cannot be read.
+    """
     terms = tuple(row.term_lines)
     for term in terms:
         check_term(term)
@@ -120,4 +157,14 @@ def scoped_rule(row: ModerationRule) -> ScopedRule:
     scope = Scope(
         frozenset(row.faces), frozenset(row.served_models), frozenset(row.teams)
     )
-    return ScopedRule(rule, row.direction, scope)
+    return ScopedRule(rule, row.direction, scope, _judging(row))
+
+
+def _judging(row: ModerationRule) -> Judging | None:
+    if row.classifier is None:
+        return None
+    return Judging(
+        ClassifierView.of(row.classifier),
+        frozenset(row.classifier_categories),
+        row.on_failure == ModerationRule.OnFailure.CLOSED,
+    )

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,9 +10,10 @@ from django.utils.timezone import now
 
 from controller.models import Membership
 from controller.moderation import samples
+from controller.moderation.classifying import ClassifierFailed, Judges
 from controller.moderation.flags import excerpt
 from controller.moderation.matching import RuleSet
-from controller.moderation.rules import INPUT, OUTPUT, ScopedRule
+from controller.moderation.rules import INPUT, OUTPUT, Judging, ScopedRule
 from controller.moderation.samples import Sample
 from controller.moderation.watch import Spot, find_spots, redacted
 
@@ -36,9 +37,13 @@ class Piece:
 class TextTrial:
     """What a rule finds in one text."""
 
-    pieces: list[Piece]
-    num_matches: int
-    redacted: str
+    pieces: Sequence[Piece] = ()
+    num_matches: int = 0
+    redacted: str = ""
+    categories: Sequence[str] = ()
+    """Those that a classifier named."""
+    failure: str = ""
+    """Why it could not be tried."""
 
     @property
     def is_match(self) -> bool:
@@ -49,6 +54,18 @@ def try_text(rule: ScopedRule, text: str) -> TextTrial:
     """What the rule finds in this text, whatever its scope."""
     spots = find_spots((RuleSet([rule.rule]),), text)
     return TextTrial(list(_pieces(text, spots)), len(spots), redacted(text, spots))
+
+
+async def try_classifier(judges: Judges, judging: Judging, text: str) -> TextTrial:
+    """What the rule's classifier says of this text, which is sent to it."""
+    try:
+        [judgement] = await judges.judge(judging.classifier, [text])
+    except ClassifierFailed as exc:
+        return TextTrial(failure=str(exc))
+    return TextTrial(
+        num_matches=int(judgement.is_of(judging.categories)),
+        categories=sorted(judgement.among(judging.categories)),
+    )
 
 
 def _pieces(text: str, spots: list[Spot]) -> Iterator[Piece]:

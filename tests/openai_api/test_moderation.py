@@ -7,12 +7,21 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.controller.moderation.fake_classifier import (
+    FakeClassifier,
+    running_classifier,
+)
 from tests.mock_engine import MockEngine
 from tests.product import Product, events_of, joined, manage, quick_product
 from tests.product import wait_until as until
 
 RULES = """
-from controller.models import ModerationRule as Rule, Revision
+from controller.models import Classifier, ModerationRule as Rule, Revision
+judge = Classifier(name="judge", url="URL")
+judge.key = "classifier-key"
+judge.save()
+Rule(name="judged", category="safety", action="flag", classifier=judge,
+     classifier_categories=["hate"]).save()
 Rule(name="names", category="trade-secrets", action="block", terms="Falcon").save()
 Rule(name="phones", category="phone", action="redact", direction="both",
      pattern=r"\\b555-\\d{4}\\b").save()
@@ -25,9 +34,18 @@ Revision.bump("moderation")
 
 
 @pytest.fixture(scope="module")
-def product(engine: MockEngine, new_var_dir: Callable[[], Path]) -> Iterator[Product]:
+def classifier() -> Iterator[FakeClassifier]:
+    with running_classifier() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def product(
+    engine: MockEngine, new_var_dir: Callable[[], Path], classifier: FakeClassifier
+) -> Iterator[Product]:
     var_dir = new_var_dir()
-    written = manage(var_dir, "shell", "--verbosity=0", "-c", RULES)
+    rules = RULES.replace("URL", classifier.url)
+    written = manage(var_dir, "shell", "--verbosity=0", "-c", rules)
     assert written.returncode == 0, written.stdout
     with quick_product(var_dir) as product, joined(product, engine):
         yield product
@@ -128,6 +146,18 @@ def test_output_rules_count_in_moderations_too(client: OpenAI):
     result = client.moderations.create(input="t5 t6").results[0]
 
     assert result.categories.violence
+
+
+def test_a_classifiers_categories_are_told_by_openais_names(client: OpenAI):
+    answer = client.moderations.create(input=["some hate", "some violence"])
+
+    counted, other = answer.results
+    assert (counted.flagged, other.flagged) == (True, False)
+    assert counted.categories.hate
+    assert dict(counted.categories)["safety"]
+    assert counted.category_scores.hate == 0.9
+    assert other.category_scores.violence == 0.9
+    assert not other.categories.violence  # the rule is about hate alone
 
 
 def test_parts_are_one_thing(client: OpenAI):

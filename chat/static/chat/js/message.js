@@ -4,7 +4,7 @@
 import { copyText } from "./clipboard.js";
 import { icon, iconButton, make } from "./dom.js";
 import { Markdown } from "./markdown.js";
-import { count, decimal, hundredth, say, sayError } from "./words.js";
+import { count, decimal, hundredth, say, sayError, sayFailure } from "./words.js";
 
 /**
  * @typedef {object} Message
@@ -182,7 +182,7 @@ export class AnswerView {
     this.notice.replaceChildren();
     if (state === "failed") {
       const meaning = sayError(code) || error;
-      this.notice.append(this.card("alert", say("failedTitle"), meaning, error));
+      this.notice.append(this.card("alert", sayFailure(code), meaning, error));
     } else if (state === "interrupted") {
       const card = this.card("pause", say("interruptedTitle"), say("interruptedText"));
       card.classList.add("card-interrupted");

@@ -20,6 +20,11 @@ export function sayError(code) {
   return words[`error.${code}`] ?? "";
 }
 
+/** What happened, as a title; the usual one for a code of no own. @param {string} code */
+export function sayFailure(code) {
+  return words[`failed.${code}`] ?? say("failedTitle");
+}
+
 const counts = new Intl.NumberFormat(language);
 const decimals = new Intl.NumberFormat(language, {
   minimumFractionDigits: 1,
