@@ -11,6 +11,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from controller.admin.base import AnnouncingAdmin
 from controller.models import Classifier
+from controller.models.classifiers import INSTRUCTIONS
 
 
 class ClassifierForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -57,6 +58,10 @@ class ClassifierAdmin(AnnouncingAdmin):
         "threshold": "kind == 'endpoint'",
         "instructions": "kind == 'model'",
     }
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        initial: dict[str, Any] = super().get_changeform_initial_data(request)
+        return {"instructions": INSTRUCTIONS} | initial
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Classifier]:
         rows: QuerySet[Classifier] = super().get_queryset(request)

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.decorators import action, display
@@ -23,6 +24,7 @@ from controller.moderation.verdicts import decide, num_strikes
 Verdict = ModerationFlag.Verdict
 QUEUE = "admin:controller_moderationflag_changelist"
 READ_TEXT = "controller.view_message_text"
+EXCERPTS = ("shown_excerpt", "short_excerpt")
 COLOURS = {
     Verdict.OPEN: "warning",
     Verdict.RELEASED: "success",
@@ -35,7 +37,7 @@ class VerdictForm(forms.Form):
         label=_("Note"),
         max_length=500,
         required=False,
-        widget=UnfoldAdminTextareaWidget,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text=_("For operators alone."),
     )
 
@@ -48,15 +50,13 @@ class ModerationFlagAdmin(ConsoleAdmin):
     list_display = (
         "created_at",
         "shown_verdict",
-        "rule_name",
-        "category",
-        "action",
-        "direction",
         "user",
-        "key",
-        "model",
+        "rule_name",
+        "short_excerpt",
+        "done",
+        "way",
         "face",
-        "request_id",
+        "model",
     )
     list_select_related = ("user", "key", "team")
     list_filter = ("verdict", "action", "direction", "face", "created_at")
@@ -96,10 +96,15 @@ class ModerationFlagAdmin(ConsoleAdmin):
     ) -> bool:
         return request.user.has_perm("controller.change_moderationflag")
 
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        """Without excerpts for those who may not read what people write."""
+        may_read = request.user.has_perm(READ_TEXT)
+        return [name for name in self.list_display if may_read or name not in EXCERPTS]
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """Without the excerpt for those who may not read what people write."""
         may_read = request.user.has_perm(READ_TEXT)
-        return [name for name in self.fields if may_read or name != "shown_excerpt"]
+        return [name for name in self.fields if may_read or name not in EXCERPTS]
 
     @display(  # type: ignore[untyped-decorator]
         description=_("verdict"), label=COLOURS, ordering="verdict"
@@ -113,6 +118,18 @@ class ModerationFlagAdmin(ConsoleAdmin):
             return row.excerpt
         except InvalidToken:
             return str(_("(none of FIELD_KEYS reads it)"))
+
+    @admin.display(description=_("excerpt"))
+    def short_excerpt(self, row: ModerationFlag) -> str:
+        return Truncator(self.shown_excerpt(row)).chars(80)
+
+    @admin.display(description=_("action"), ordering="action")
+    def done(self, row: ModerationFlag) -> str:
+        return row.action  # in one word: the rule's form explains it
+
+    @admin.display(description=_("direction"), ordering="direction")
+    def way(self, row: ModerationFlag) -> str:
+        return row.direction
 
     @admin.display(description=_("strikes"))
     def strikes(self, row: ModerationFlag) -> str:

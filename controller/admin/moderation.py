@@ -109,6 +109,7 @@ class ModerationRuleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["pattern"].widget.attrs["rows"] = 3
         names = {
             *ServedModel.objects.values_list("name", flat=True),
             *self.instance.served_models,  # also of models that went
@@ -186,8 +187,8 @@ class ModerationRuleAdmin(AnnouncingAdmin):
     list_display = (
         "name",
         "enabled",
-        "action",
-        "direction",
+        "done",
+        "way",
         "category",
         "looks_for",
         "priority",
@@ -217,6 +218,10 @@ class ModerationRuleAdmin(AnnouncingAdmin):
     )
 
     actions_list = ("install_starters",)
+    conditional_fields = {  # django-unfold reads it off the class
+        "classifier_categories": "classifier",
+        "on_failure": "classifier",
+    }
     change_form_after_template = "controller/admin/rule_trial.html"
 
     @action(  # type: ignore[untyped-decorator]
@@ -257,6 +262,14 @@ class ModerationRuleAdmin(AnnouncingAdmin):
             context |= trial_of(form.instance, request.POST)
         answer: HttpResponse = super().render_change_form(request, context, **kwargs)
         return answer
+
+    @admin.display(description=_("action"), ordering="action")
+    def done(self, row: ModerationRule) -> str:
+        return row.action  # in one word: the form explains it
+
+    @admin.display(description=_("direction"), ordering="direction")
+    def way(self, row: ModerationRule) -> str:
+        return row.direction
 
     @admin.display(description=_("looks for"))
     def looks_for(self, row: ModerationRule) -> str:

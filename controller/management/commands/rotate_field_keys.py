@@ -7,7 +7,7 @@ from cryptography.fernet import InvalidToken
 from django.core.management.base import BaseCommand, CommandError
 
 from controller.identity import encryption
-from controller.models import ModerationFlag, Worker
+from controller.models import Classifier, ModerationFlag, Worker
 
 # What django-allauth encrypts of an authenticator app and of recovery codes.
 SECRETS = ("secret", "seed")
@@ -15,8 +15,8 @@ SECRETS = ("secret", "seed")
 
 class Command(BaseCommand):
     help = (
-        "Encrypt engine keys, excerpts of flags and second factors anew with the first"
-        " of FIELD_KEYS; afterwards the other keys may be dropped."
+        "Encrypt keys of engines and classifiers, excerpts of flags and second factors"
+        " anew with the first of FIELD_KEYS; afterwards the other keys may be dropped."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -49,11 +49,28 @@ class Command(BaseCommand):
                 f"None of FIELD_KEYS reads {num_lost} second factor(s): their owners"
                 " need their recovery codes, or an operator who deletes the factor."
             )
+        self.stdout.write(f"Encrypted anew: {rotate_classifiers()} classifier key(s).")
         if unreadable:
             raise CommandError(
                 f"None of FIELD_KEYS reads the engine key of {', '.join(unreadable)}."
                 " Bring back the key it was written with, or let the worker join again."
             )
+
+
+def rotate_classifiers() -> int:
+    """How many classifiers' keys are encrypted anew. Raises `CommandError` naming one
+    that cannot be read."""
+    classifiers = Classifier.objects.exclude(encrypted_key="")
+    for classifier in classifiers:
+        try:
+            classifier.encrypted_key = encryption.rotate(classifier.encrypted_key)
+        except InvalidToken as exc:
+            raise CommandError(
+                f"None of FIELD_KEYS reads the key of the classifier {classifier}."
+                " Write it anew in the console."
+            ) from exc
+        classifier.save(update_fields=["encrypted_key"])
+    return len(classifiers)
 
 
 def rotate_excerpts() -> tuple[int, int]:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from asgiref.sync import sync_to_async
+from cryptography.fernet import Fernet
+from django.core.management import call_command
 from django.urls import reverse
 
 from controller.errors import ContentBlocked, ModerationUnavailable
@@ -287,6 +289,19 @@ def test_a_classifiers_key_is_stored_encrypted_and_never_shown(console):
     assert (row.name, row.key) == ("other", "very-secret")
     assert "very-secret" not in row.encrypted_key
     assert b"very-secret" not in console.get(change).content
+
+
+def test_a_classifiers_key_follows_the_field_keys(settings):
+    row = Classifier(name="judge", url="http://localhost/")
+    row.key = "very-secret"
+    row.save()
+    newer = Fernet.generate_key().decode()
+    settings.FIELD_KEYS = [newer, *settings.FIELD_KEYS]
+
+    call_command("rotate_field_keys")
+    settings.FIELD_KEYS = [newer]
+
+    assert Classifier.objects.get().key == "very-secret"
 
 
 @pytest.mark.parametrize(
