@@ -130,6 +130,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 await self._send(type="judged", **protocol.feedback_fields(flagged))
             case protocol.Attach(conversation_id, after):
                 await self._show(user, conversation_id, after)
+            case protocol.Earlier(conversation_id, before):
+                await self._show_earlier(user, conversation_id, before)
             case protocol.Stop(message_id):
                 await writing(conversations.request_stop, user, message_id)
                 if generation := generations.find(message_id):
@@ -179,10 +181,23 @@ class ChatConsumer(AsyncWebsocketConsumer):
             conversation=protocol.conversation_fields(opened.conversation),
             after=str(after) if start else None,
             messages=protocol.path_fields(path[start:], opened.tree),
+            has_earlier=opened.has_earlier,
         )
         for message in path:
             if message.is_streaming:
                 self._follow(message)
+
+    async def _show_earlier(
+        self, user: User, conversation_id: uuid.UUID, before: uuid.UUID
+    ) -> None:
+        open_earlier = conversations.open_earlier
+        opened = await in_database(open_earlier, user, conversation_id, before)
+        await self._send(
+            type="earlier",
+            before=str(before),
+            messages=protocol.path_fields(opened.path, opened.tree),
+            has_earlier=opened.has_earlier,
+        )
 
     async def _attach(self, conversation_id: uuid.UUID) -> None:
         """Hear of this conversation's changes, and of no other's."""

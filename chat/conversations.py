@@ -20,6 +20,7 @@ from chat.errors import (
     TooManyGenerations,
 )
 from chat.models import Conversation, Message
+from chat.paging import last_page
 from chat.trees import MessageTree
 from controller.errors import ContentBlocked
 from controller.models import User
@@ -191,11 +192,17 @@ def begin_answer(
 class OpenedConversation:
     conversation: Conversation
     path: list[Message]
+    """A page of the messages from root to leaf, their last if no others were wanted."""
     tree: MessageTree
+
+    @property
+    def has_earlier(self) -> bool:
+        """There are messages before these."""
+        return bool(self.path) and self.path[0].parent_id is not None
 
 
 def open_path(user: User, conversation_id: uuid.UUID) -> OpenedConversation:
-    """The user's conversation and its messages from root to leaf; three queries.
+    """The user's conversation and the end of its path; four queries.
 
     Raises `ConversationNotFound`. Answers whose process died are settled first; else
     nothing is written.
@@ -204,12 +211,29 @@ def open_path(user: User, conversation_id: uuid.UUID) -> OpenedConversation:
     if conversation is None:
         raise ConversationNotFound
     tree = conversation.tree()
-    ids = tree.path_to(conversation.leaf_id)
+    ids = last_page(conversation, tree.path_to(conversation.leaf_id))
     path = conversation.messages_of(ids)
     if any(message.is_silent for message in path):
         conversation.messages.settle_interrupted()
         path = conversation.messages_of(ids)
     return OpenedConversation(conversation, path, tree)
+
+
+def open_earlier(
+    user: User, conversation_id: uuid.UUID, before: uuid.UUID
+) -> OpenedConversation:
+    """The page of messages that led to the message `before`; four queries.
+
+    Raises `ConversationNotFound`, also where it has no such message.
+    """
+    conversation = Conversation.objects.of(user).filter(pk=conversation_id).first()
+    if conversation is None:
+        raise ConversationNotFound
+    tree = conversation.tree()
+    if before not in tree:
+        raise ConversationNotFound
+    ids = last_page(conversation, tree.path_to(before)[:-1])
+    return OpenedConversation(conversation, conversation.messages_of(ids), tree)
 
 
 def request_stop(user: User, message_id: uuid.UUID) -> None:

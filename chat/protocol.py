@@ -5,10 +5,11 @@ The page sends one of the structs below, told apart by `type`. The server sends:
 - `models` {models}: what can be asked now; on connecting and at every change
 - `started` {ref, conversation, message}: the page's `send`, `edit`, `retry` or
   `continue` was taken
-- `conversation` {conversation, after, messages}: the path, from the message behind
-  `after` on; the whole of it where `after` is null. A streaming message's content is
-  what there is so far; a message's `versions` are the ids of those beside it and its
-  own, oldest first
+- `conversation` {conversation, after, messages, has_earlier}: the path, from the
+  message behind `after` on; its last page where `after` is null, and whether the path
+  has messages before that. A streaming message's content is what there is so
+  far; a message's `versions` are the ids of those beside it and its own, oldest first
+- `earlier` {before, messages, has_earlier}: the page of messages that led to `before`
 - `waiting` {message, position, length, seconds}: the answer's place in line for a
   worker, 1 being next, and about how long it will be (null while unknown); position 0
   when it is its turn
@@ -117,6 +118,13 @@ class Attach(ClientMessage, tag="attach"):
     after: uuid.UUID | None = None
 
 
+class Earlier(ClientMessage, tag="earlier"):
+    """Show me what led to the message `before`, which is the first that I have."""
+
+    conversation: uuid.UUID
+    before: uuid.UUID
+
+
 class Stop(ClientMessage, tag="stop"):
     message: uuid.UUID
 
@@ -126,7 +134,7 @@ class Ping(ClientMessage, tag="ping"):
 
 
 Asking = Send | Edit | Retry | Continue | Stop
-AnyMessage = Asking | Attach | Choose | Delete | Restore | Rate | Flag | Ping
+AnyMessage = Asking | Attach | Earlier | Choose | Delete | Restore | Rate | Flag | Ping
 
 _decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 

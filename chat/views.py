@@ -96,6 +96,7 @@ def page_fields(
         if opened
         else None,
         "messages": protocol.path_fields(opened.path, opened.tree) if opened else [],
+        "hasEarlier": opened.has_earlier if opened else False,
         "models": protocol.model_fields(gateway().models(chat_caller(user.pk))),
         "socket": f"{reverse('chat:home')}ws/chat/",
         "home": reverse("chat:home"),

@@ -156,7 +156,7 @@ def test_a_conversation_opens_with_as_many_queries_however_long_it_is(
     for _ in range(5):
         turn = answered(begin_turn(user, turn.conversation_id, "mock-1", "more"))
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         opened = open_path(user, turn.conversation_id)
 
     assert len(opened.path) == 12

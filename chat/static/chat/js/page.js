@@ -5,6 +5,7 @@ import { enableAppearance } from "./appearance.js";
 import { Composer } from "./composer.js";
 import { ConnectionLine } from "./connection.js";
 import { byId } from "./dom.js";
+import { Earlier } from "./earlier.js";
 import { enableMenus } from "./menus.js";
 import { Models } from "./models.js";
 import { Scrolling } from "./scrolling.js";
@@ -32,8 +33,12 @@ class ChatPage {
     });
     const chosen = this.conversation?.model ?? "";
     this.models = new Models(page.models, chosen, () => this.refresh());
+    this.earlier = new Earlier(this.transcript, this.scrolling, (before) =>
+      this.socket.send({ type: "earlier", conversation: this.conversation.id, before }),
+    );
     this.transcript.show(null, page.messages);
     this.scrolling.follow();
+    this.earlier.allow(page.hasEarlier);
     this.refresh();
     this.socket = new Socket(page.socket, {
       open: () => this.opened(),
@@ -48,6 +53,7 @@ class ChatPage {
     models: ({ models }) => this.models.show(models),
     started: ({ ref }) => this.taken(ref),
     conversation: (event) => this.show(event),
+    earlier: (event) => this.earlier.show(event),
     waiting: (event) => this.wait(event),
     delta: (event) => this.transcript.append(event) || this.attach(),
     moving: ({ message }) => this.transcript.note(message, "moving"),
@@ -99,6 +105,7 @@ class ChatPage {
   opened() {
     this.connection.found();
     if (this.conversation) this.attach(this.transcript.lastSettledId);
+    this.earlier.resume();
     this.refresh();
   }
 
@@ -128,13 +135,14 @@ class ChatPage {
     if (this.asked?.ref === ref) this.asked = null;
   }
 
-  show({ conversation, after, messages }) {
+  show({ conversation, after, messages, has_earlier: hasEarlier }) {
     const isNew = this.conversation?.id !== conversation.id;
     this.conversation = conversation;
     if (!this.transcript.show(after, messages)) {
       this.attach();
       return;
     }
+    if (!after && this.transcript.firstId === messages[0]?.id) this.earlier.allow(hasEarlier);
     this.recover();
     const address = `${page.home}c/${conversation.id}/`;
     if (isNew) history.pushState(null, "", address);

@@ -30,6 +30,16 @@ export class Scrolling {
     else if (scrollTop < this.lastTop - 1) this.isFollowing = false;
     this.lastTop = scrollTop;
     this.jump.hidden = this.distance < NEAR * 2 || this.isFollowing;
+    // Who reads stays at their line while messages above it get their true height.
+    this.scroller.classList.toggle("is-read", !this.isFollowing);
+  }
+
+  /** Let this element stay where it is on the screen while `change` puts others above. */
+  keepInPlace(element, change) {
+    const before = element.getBoundingClientRect().top;
+    change();
+    this.scroller.scrollTop += element.getBoundingClientRect().top - before;
+    this.lastTop = this.scroller.scrollTop;
   }
 
   follow() {

@@ -36,13 +36,14 @@ export class Transcript {
   }
 
   /**
-   * Replace everything behind `after` (null: everything) by these messages.
+   * Replace everything behind `after` by these messages. Where it is null, they are the
+   * conversation's last: those before the first of them stay, if it is known here.
    * @param {string | null} after
    * @param {import("./message.js").Message[]} messages
    * @returns {boolean} false where `after` is not shown here
    */
   show(after, messages) {
-    const kept = after ? this.views.findIndex((view) => view.message.id === after) + 1 : 0;
+    const kept = after ? this.indexOf(after) + 1 : Math.max(0, this.indexOf(messages[0]?.id));
     if (after && kept === 0) return false;
     this.forgetPending();
     const known = new Map(this.views.splice(kept).map((view) => [view.message.id, view]));
@@ -54,6 +55,17 @@ export class Transcript {
     }
     for (const view of known.values()) view.element.remove();
     return true;
+  }
+
+  /** The messages that led to the first one shown. */
+  prepend(messages) {
+    const views = messages.map((message) => viewOf(message, this.actions));
+    this.element.prepend(...views.map((view) => view.element));
+    this.views.unshift(...views);
+  }
+
+  get firstId() {
+    return this.views[0]?.message.id ?? null;
   }
 
   /** A prompt that the server has not taken yet. @param {string} text */
@@ -89,6 +101,11 @@ export class Transcript {
   /** @param {import("./message.js").Message} message */
   settle(message) {
     this.find(message.id)?.settle(message);
+  }
+
+  /** @param {string | undefined} id */
+  indexOf(id) {
+    return this.views.findIndex((view) => view.message.id === id);
   }
 
   /** @param {string} id */
