@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
+from controller.models.identity import User
 from controller.models.revision import Revision
 
 
@@ -22,12 +23,15 @@ class BanQuerySet(models.QuerySet["Ban"]):
         """Bans that have ended or were lifted."""
         return self.filter(Q(ends_at__lte=now()) | Q(lifted_at__isnull=False))
 
-    def lift(self, operator: models.Model) -> int:
+    def lift(self, operator: User) -> int:
         """How many of these bans end now, by this operator's word."""
         with transaction.atomic():
-            num_lifted = self.in_force().update(lifted_at=now(), lifted_by=operator)
+            bans = list(self.in_force().select_for_update(of=("self",)))
+            for ban in bans:  # one by one: the audit log has each
+                ban.lifted_at, ban.lifted_by = now(), operator
+                ban.save(update_fields=["lifted_at", "lifted_by"])
             Revision.bump("moderation")
-        return num_lifted
+        return len(bans)
 
 
 class Ban(models.Model):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from asgiref.sync import sync_to_async
+from auditlog.models import LogEntry
 from cryptography.fernet import Fernet
 from django.core.management import call_command
 from django.urls import reverse
@@ -289,6 +290,8 @@ def test_a_classifiers_key_is_stored_encrypted_and_never_shown(console):
     assert (row.name, row.key) == ("other", "very-secret")
     assert "very-secret" not in row.encrypted_key
     assert b"very-secret" not in console.get(change).content
+    logged = str([entry.changes for entry in LogEntry.objects.get_for_object(row)])
+    assert row.encrypted_key not in logged
 
 
 def test_a_classifiers_key_follows_the_field_keys(settings):

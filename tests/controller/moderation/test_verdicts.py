@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from auditlog.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils.timezone import now
@@ -25,6 +26,7 @@ from tests.factories import make_ban, make_moderation_flag, make_operator, make_
 from tests.mock_engine import running_mock_engine
 
 Verdict = ModerationFlag.Verdict
+CREATED, UPDATED = LogEntry.Action.CREATE, LogEntry.Action.UPDATE
 QUEUE = reverse("admin:controller_moderationflag_changelist")
 BANS = reverse("admin:controller_ban_changelist")
 
@@ -124,6 +126,9 @@ def test_an_operator_releases_and_confirms_with_a_note(console, operator):
     answer = console.post(confirm, {"note": "on purpose"}, follow=True)
 
     flag.refresh_from_db()
+    logged = LogEntry.objects.get_for_object(flag).get(action=UPDATED)
+    assert logged.changes_dict["verdict"] == ["open", "confirmed"]
+    assert logged.actor == operator
     assert "The flag is confirmed." in answer.content.decode()
     assert (flag.verdict, flag.verdict_note) == ("confirmed", "on purpose")
     assert flag.decided_by == operator
@@ -191,6 +196,9 @@ def test_an_operator_bans_and_lifts(console, operator):
     console.post(BANS, {"_selected_action": [ban.pk], "action": "lift"})
 
     ban.refresh_from_db()
+    logged = LogEntry.objects.get_for_object(ban)
+    assert logged.get(action=CREATED).changes_dict["reason"] == ["None", "Spam."]
+    assert "lifted_at" in logged.get(action=UPDATED).changes_dict
     assert (ban.is_in_force, ban.lifted_by) == (False, operator)
 
 
