@@ -99,7 +99,7 @@ def test_a_rule_is_tried_saved_obeyed_and_its_flag_released(
     page.goto(QUEUE)
     page.locator("#result_list a[href*=moderationflag]").first.click()
     # A phone has it in a menu.
-    release = page.locator("a[href$='/release']").first.get_attribute("href")
+    release = page.locator("a[href$='/release/']").first.get_attribute("href")
     page.goto(release or "")
     page.get_by_label("Note").fill("They may ask.")
     page.get_by_role("button", name="Release").click()
