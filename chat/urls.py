@@ -4,10 +4,12 @@ from django.urls import URLPattern, URLResolver, path, re_path
 from django.views.i18n import set_language
 
 from chat import (
+    account_pages,
     app_pages,
     diagram_pages,
     key_pages,
     limit_pages,
+    team_pages,
     usage_pages,
     views,
 )
@@ -38,5 +40,25 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("worker.js", app_pages.service_worker, name="service_worker"),
     path("offline/", app_pages.offline, name="offline"),
     path("diagrams/", diagram_pages.diagram_frame, name="diagrams"),
+    path("account/", account_pages.data_page, name="data"),
+    path("account/export/", account_pages.export_data, name="export_data"),
+    path("account/delete/", account_pages.delete_page, name="delete_account"),
+    path(
+        "account/deleted/<uuid:receipt_id>/",
+        account_pages.receipt_file,
+        name="receipt",
+    ),
+    path("teams/", team_pages.teams_page, name="teams"),
+    path("teams/<int:team_id>/", team_pages.team_page, name="team"),
+    path(
+        "teams/members/<int:member_id>/role/",
+        team_pages.change_role,
+        name="member_role",
+    ),
+    path(
+        "teams/members/<int:member_id>/remove/",
+        team_pages.remove_member,
+        name="remove_member",
+    ),
     path("language/", set_language, name="language"),
 ]

@@ -57,6 +57,9 @@ def account_links(context: Context) -> list[Link]:
     ]
     if get_adapter().list_apps(context["request"]):
         links.append(Link(reverse("socialaccount_connections"), _("Connections")))
+    if "chat" in settings.SERVED_ROLES:
+        links.append(Link(reverse("chat:teams"), _("Teams")))
+        links.append(Link(reverse("chat:data"), _("Your data")))
     return links
 
 

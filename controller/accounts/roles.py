@@ -8,6 +8,7 @@ what is theirs is on the site's own pages.
 
 from typing import Any
 
+from auditlog.context import disable_auditlog
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
@@ -29,12 +30,13 @@ def ensure_roles(using: str = "default", **_signal: Any) -> None:
 
     Receiver of `post_migrate`: new models come with new permissions.
     """
-    for name, permissions in (
-        (OPERATORS, _changeable(using) | _readable(using)),
-        (AUDITORS, _readable(using)),
-    ):
-        group, _is_new = Group.objects.using(using).get_or_create(name=name)
-        group.permissions.add(*permissions.exclude(group=group))
+    with disable_auditlog():  # each migration would tell of what nobody decided
+        for name, permissions in (
+            (OPERATORS, _changeable(using) | _readable(using)),
+            (AUDITORS, _readable(using)),
+        ):
+            group, _is_new = Group.objects.using(using).get_or_create(name=name)
+            group.permissions.add(*permissions.exclude(group=group))
 
 
 def _changeable(using: str) -> QuerySet[Permission]:

@@ -52,7 +52,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Classifiers"), "category", "classifier"),
         ),
         _usage(request),
-        _group(request, _("Records"), (_("Audit log"), "history", "auditlog.logentry")),
+        _group(
+            request,
+            _("Records"),
+            (_("Audit log"), "history", "auditlog.logentry"),
+            (_("Deleted accounts"), "person_off", "deletionreceipt"),
+        ),
     ]
 
 

@@ -14,11 +14,13 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.paginator import InfinitePaginator
 
 from controller.accounts import approval
+from controller.accounts.deletion import delete_account
 from controller.accounts.roles import AUDITORS, OPERATORS
 from controller.admin.base import AnnouncingAdmin, ConsoleAdmin
-from controller.models import Membership, Team, User
+from controller.models import DeletionReceipt, Membership, Team, User
 
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -93,6 +95,14 @@ class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
             user.is_staff = True
             user.save(update_fields=["is_staff"])
 
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        receipt = delete_account(obj)
+        self.message_user(request, _("The receipt of the deletion: %s") % receipt)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        for user in queryset:
+            delete_account(user)
+
     def has_decide_permission(self, request: HttpRequest) -> bool:
         """Who may let new accounts in."""
         return request.user.has_perm("controller.change_user")
@@ -159,3 +169,28 @@ class TeamAdmin(AnnouncingAdmin):
     @admin.display(description=_("members"), ordering="num_members")
     def num_members(self, team: Any) -> int:
         return int(team.num_members)
+
+
+@admin.register(DeletionReceipt)
+class DeletionReceiptAdmin(ConsoleAdmin):
+    """Read only: a receipt proves something because nobody writes it."""
+
+    list_display = ("id", "deleted_at", "num_rows")
+    fields = readonly_fields = ("id", "deleted_at", "deleted", "sha256")
+    search_fields = ("id__exact", "sha256__exact")
+    search_help_text = _("A whole id or hash")
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description=_("rows"))
+    def num_rows(self, receipt: DeletionReceipt) -> int:
+        return sum(each["rows"] for each in receipt.deleted.values())

@@ -14,6 +14,7 @@ from django.db.models.signals import pre_save
 from django.http import HttpRequest, HttpResponse
 
 from controller.addresses import client_ip
+from controller.models import User
 
 _request: ContextVar[HttpRequest | None] = ContextVar("audited_request", default=None)
 
@@ -45,7 +46,8 @@ def sign(instance: LogEntry, **_signal: Any) -> None:
     if request is None or instance.pk is not None:
         return
     user = getattr(request, "user", None)
-    if instance.actor_id is None and user is not None and user.is_authenticated:
+    # Without a key: somebody who has just deleted the account.
+    if instance.actor_id is None and isinstance(user, User) and user.pk is not None:
         instance.actor = user
     if instance.remote_addr is None:
         instance.remote_addr = address_of(request)

@@ -1,6 +1,7 @@
 """What the controller persists: identity, the fleet, the ledger, moderation and the
 revision."""
 
+from controller.models.accounts import DeletionReceipt
 from controller.models.alerts import BudgetAlert
 from controller.models.bans import Ban
 from controller.models.classifiers import Classifier
@@ -29,6 +30,7 @@ __all__ = [
     "Ban",
     "BudgetAlert",
     "Classifier",
+    "DeletionReceipt",
     "EngineStart",
     "Invitation",
     "JoinToken",

@@ -196,3 +196,24 @@ def test_an_invited_person_makes_an_account(visit, product):
     page.get_by_role("button", name="Sign up").click()
 
     expect(page.get_by_label("Message", exact=True)).to_be_visible()
+
+
+@WIDTHS
+def test_an_account_is_taken_home_and_deleted_with_a_receipt(visit, product, width):
+    name = make_person(product, f"leaver{width['viewport']['width']}")
+    page = enter(visit(**width), name)
+    page.goto("/account/")
+    assert fits(page)
+    page.get_by_role("link", name="Delete the account").click()
+    confirm_password(page)
+    page.get_by_label("Your username").fill(name)
+    assert fits(page)
+    page.get_by_role("button", name="Delete for good").click()
+
+    expect(page.get_by_role("heading", name="Your account is deleted")).to_be_visible()
+    assert fits(page)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the receipt").click()
+    assert '"sha256"' in download.value.path().read_text()
+    page.goto("/")
+    expect(page.get_by_label("Login")).to_be_visible()

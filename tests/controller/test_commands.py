@@ -7,8 +7,8 @@ from django.core.management import CommandError, call_command
 from django.utils.timezone import now
 
 from controller.identity import secrets
-from controller.models import ApiKey, Invitation, JoinToken, Worker
-from tests.factories import make_key, make_user, make_worker
+from controller.models import ApiKey, Invitation, JoinToken, User, Worker
+from tests.factories import make_key, make_team, make_user, make_worker
 
 pytestmark = pytest.mark.django_db
 
@@ -308,3 +308,34 @@ def test_an_unreadable_engine_key_is_named_and_the_others_are_rotated(settings):
     assert readable.engine_key == "readable"
     with pytest.raises(InvalidToken):
         _ = Worker.objects.get(pk=lost.pk).engine_key
+
+
+def test_fastchats_accounts_are_taken_over_with_hashed_passwords(tmp_path):
+    make_user(username="there", password="kept")
+    file = tmp_path / "auth.txt"
+    file.write_text("ann:correct horse,bob:with:colons\nthere:stolen, :x\nno pair\n")
+
+    said = output("import_accounts", str(file))
+
+    ann, bob = User.objects.get(username="ann"), User.objects.get(username="bob")
+    assert ann.check_password("correct horse")
+    assert bob.check_password("with:colons")
+    assert "correct horse" not in ann.password
+    assert User.objects.get(username="there").check_password("kept")
+    assert "2 accounts made, 3 skipped." in said
+    assert "there: an account of this name is there already" in said
+    assert "stolen" not in said
+
+
+def test_imported_accounts_join_the_team_and_weak_passwords_are_named(tmp_path):
+    team = make_team(name="research")
+    file = tmp_path / "auth.txt"
+    file.write_text("ann:123")
+
+    said = output("import_accounts", str(file), "--team", "research")
+
+    assert team.members.get().username == "ann"
+    assert "to be changed soon: ann" in said
+    assert "123" not in said
+    with pytest.raises(CommandError, match="no team 'other'"):
+        output("import_accounts", str(file), "--team", "other")

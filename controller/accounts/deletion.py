@@ -1,0 +1,119 @@
+"""Deleting an account, and the receipt that says what went."""
+
+import hashlib
+from typing import Any
+
+from allauth.usersessions.models import UserSession
+from auditlog.context import disable_auditlog
+from auditlog.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Q
+from django.utils.translation import gettext as _
+
+from controller.accounts.belongings import Belongings, belongings_of
+from controller.models import (
+    DeletionReceipt,
+    LedgerEntry,
+    Membership,
+    Revision,
+    UsageDay,
+    UsageHour,
+    User,
+)
+
+# Small enough that a request's own row does not wait long for SQLite's one writer.
+BATCH_SIZE = 5_000
+
+
+def delete_account(user: User) -> DeletionReceipt:
+    """The receipt of what went: the account with all that is its own, signed out
+    everywhere. The ledger keeps its sums, of nobody."""
+    user_id = user.pk
+    keys = list(user.api_keys.values_list("pk", flat=True))
+    with transaction.atomic(), disable_auditlog():
+        receipt = DeletionReceipt.write(
+            {own.name: _summary(own) for own in belongings_of(user)}
+        )
+        _forget_in_audit_log(user)
+        for session in UserSession.objects.filter(user=user):
+            session.end()
+        user.delete()
+        Revision.bump("keys")
+    _log_deletion(user_id, receipt)
+    _make_anonymous(user_id, keys)
+    return receipt
+
+
+def check_deletable(user: User) -> None:
+    """Raise `ValidationError` where others depend on this account."""
+    others = User.objects.filter(is_superuser=True, is_active=True).exclude(pk=user.pk)
+    if user.is_superuser and not others.exists():
+        raise ValidationError(
+            _("You are the last operator with all powers: give them to another first.")
+        )
+    if teams := teams_without_other_owner(user):
+        raise ValidationError(
+            _("Make somebody else an owner first, of: %(teams)s."),
+            params={"teams": ", ".join(teams)},
+        )
+
+
+def teams_without_other_owner(user: User) -> list[str]:
+    """Names of the teams that others are in and this person alone owns."""
+    owned = Membership.objects.filter(user=user, role=Membership.Role.OWNER)
+    others = Membership.objects.exclude(user=user)
+    has_owner = others.filter(role=Membership.Role.OWNER).values("team")
+    alone = owned.filter(team__in=others.values("team")).exclude(team__in=has_owner)
+    return list(alone.order_by("team__name").values_list("team__name", flat=True))
+
+
+def _summary(own: Belongings) -> dict[str, Any]:
+    """How many rows, and a hash of their keys in their order: who has kept a copy can
+    show that it was of these rows."""
+    digest = hashlib.sha256()
+    num_rows = 0
+    keys = own.rows.order_by("pk").values_list("pk", flat=True)
+    for key in keys.iterator():
+        digest.update(f"{key}\n".encode())
+        num_rows += 1
+    return {"rows": num_rows, "sha256": digest.hexdigest()}
+
+
+def _forget_in_audit_log(user: User) -> None:
+    """Entries about the account and by it stay, without name, address and changes."""
+    kind = ContentType.objects.get_for_model(User)
+    about = LogEntry.objects.filter(content_type=kind, object_id=user.pk)
+    about.update(
+        object_repr=f"account {user.pk}", changes={}, changes_text="", remote_addr=None
+    )
+    LogEntry.objects.filter(actor=user).update(actor_email=None, remote_addr=None)
+
+
+def _log_deletion(user_id: int, receipt: DeletionReceipt) -> None:
+    LogEntry.objects.create(
+        content_type=ContentType.objects.get_for_model(User),
+        object_pk=str(user_id),
+        object_id=user_id,
+        object_repr=f"account {user_id}",
+        action=LogEntry.Action.DELETE,
+        changes={"receipt": [str(receipt.pk), ""]},
+    )
+
+
+def _make_anonymous(user_id: int, key_ids: list[int]) -> None:
+    """What was used stays in the sums, and leads to nobody. In batches: there may be
+    millions of rows."""
+    is_theirs = Q(user_id=user_id) | Q(key_id__in=key_ids)
+    for model in (LedgerEntry, UsageHour, UsageDay):
+        while True:
+            batch = list(
+                model._default_manager.filter(is_theirs).values_list("pk", flat=True)[
+                    :BATCH_SIZE
+                ]
+            )
+            if not batch:
+                break
+            theirs = model._default_manager.filter(pk__in=batch)
+            theirs.update(user=None, key=None)

@@ -1,0 +1,62 @@
+"""Accounts taken over from FastChat's `--gradio-auth-path`: `user:password` pairs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from controller.models import Team, User
+
+# Shorter ones are guessed; FastChat asked for none at all.
+WEAK_LENGTH = 8
+
+
+@dataclass(slots=True)
+class ImportedAccounts:
+    taken: list[str] = field(default_factory=list)
+    weak: list[str] = field(default_factory=list)
+    """Of those taken, whose password is short."""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """(name, or the pair's number where it has none; reason)"""
+
+
+def read_pairs(text: str) -> Iterator[tuple[int, str, str]]:
+    """(number, username, password) of each pair: FastChat parts them by commas, others
+    write one a line. A password may hold colons, which broke FastChat's own reader."""
+    pairs = (pair.strip() for pair in text.replace("\n", ",").split(","))
+    for number, pair in enumerate(filter(None, pairs), start=1):
+        name, _colon, password = pair.partition(":")
+        yield number, name.strip(), password
+
+
+@transaction.atomic
+def import_accounts(text: str, team: Team | None = None) -> ImportedAccounts:
+    """What became of each pair. Passwords are hashed; accounts that are there already
+    stay as they are, password and all. The new ones join `team` as members."""
+    imported = ImportedAccounts()
+    for number, name, password in read_pairs(text):
+        if reason := _reason_against(name, password):
+            imported.skipped.append((name or f"number {number}", reason))
+            continue
+        user = User.objects.create_user(name, password=password)
+        if team is not None:
+            team.memberships.create(user=user)
+        imported.taken.append(name)
+        if len(password) < WEAK_LENGTH:
+            imported.weak.append(name)
+    return imported
+
+
+def _reason_against(name: str, password: str) -> str:
+    """Why this pair makes no account; empty if it does. Never the password itself."""
+    if not name or not password:
+        return "it is not user:password"
+    try:
+        User.username_validator(name)
+        User._meta.get_field("username").run_validators(name)
+    except ValidationError as exc:
+        return " ".join(exc.messages)
+    if User.objects.filter(username__iexact=name).exists():
+        return "an account of this name is there already"
+    return ""

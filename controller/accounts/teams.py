@@ -1,0 +1,95 @@
+"""What owners do with the people of their team."""
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+
+from controller.models import ApiKey, Membership, Revision, Team, User
+
+
+def teams_of(user: User) -> QuerySet[Team]:
+    """The teams that this person is in, with how many people each has."""
+    teams = Team.objects.filter(pk__in=user.memberships.values("team"))
+    return teams.annotate(num_members=Count("memberships"))
+
+
+def owned_teams(user: User) -> QuerySet[Team]:
+    """Those of them that this person owns."""
+    owned = user.memberships.filter(role=Membership.Role.OWNER)
+    return Team.objects.filter(pk__in=owned.values("team"))
+
+
+def add_member(team: Team, name_or_address: str, role: str) -> Membership:
+    """The new membership of who has this username or address.
+
+    Raises `ValidationError` where nobody or more than one has it, and for a member.
+    """
+    user = _found(name_or_address.strip())
+    if team.memberships.filter(user=user).exists():
+        raise ValidationError(
+            _("%(user)s is in the team already."), params={"user": user.get_username()}
+        )
+    with transaction.atomic():
+        membership = Membership.objects.create(team=team, user=user, role=role)
+        Revision.bump("keys")
+    return membership
+
+
+def change_role(membership: Membership, role: str) -> None:
+    """Make the member an owner, or an owner a member; the last owner stays one."""
+    with transaction.atomic():
+        membership = Membership.objects.select_for_update().get(pk=membership.pk)
+        if role != Membership.Role.OWNER:
+            _check_other_owner(membership)
+        membership.role = role
+        membership.save(update_fields=["role"])
+        Revision.bump("keys")
+
+
+def remove_member(membership: Membership) -> int:
+    """How many keys were revoked: those that the person had made for the team, which
+    would go on spending its budget. The last owner of a team with others stays."""
+    with transaction.atomic():
+        membership = Membership.objects.select_for_update().get(pk=membership.pk)
+        _check_other_owner(membership)
+        keys = keys_of(membership)
+        num_revoked = len(keys)
+        for key in keys:
+            key.revoked_at = now()
+            key.save(update_fields=["revoked_at"])
+        membership.delete()
+        Revision.bump("keys")
+    return num_revoked
+
+
+def keys_of(membership: Membership) -> list[ApiKey]:
+    """The usable keys that this member has made for the team."""
+    keys = ApiKey.objects.filter(user=membership.user_id, team=membership.team_id)
+    return list(keys.unrevoked())
+
+
+def _check_other_owner(membership: Membership) -> None:
+    if membership.role != Membership.Role.OWNER:
+        return
+    others = Membership.objects.filter(team=membership.team_id).exclude(
+        pk=membership.pk
+    )
+    # Locked, so that of two owners who leave at once, one stays.
+    owners = others.filter(role=Membership.Role.OWNER).select_for_update()
+    if not owners.exists():
+        raise ValidationError(_("A team needs an owner: make somebody else one first."))
+
+
+def _found(name_or_address: str) -> User:
+    is_meant = Q(username__iexact=name_or_address) | Q(email__iexact=name_or_address)
+    users = list(User.objects.filter(is_meant, is_active=True)[:2])
+    if len(users) == 1:
+        return users[0]
+    words = (
+        _("More than one account has %(name)s: write the username.")
+        if users
+        else _("No account here has the name or address %(name)s.")
+    )
+    raise ValidationError(words, params={"name": name_or_address})

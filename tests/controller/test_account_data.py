@@ -1,0 +1,197 @@
+"""What is somebody's own: taken home, and deleted with proof."""
+
+import json
+import zipfile
+
+import pytest
+from auditlog.models import LogEntry
+from django.core.exceptions import ValidationError
+from django.urls import reverse
+
+from chat.models import Conversation, Message
+from controller.accounts.belongings import belongings_of, visible_fields
+from controller.accounts.deletion import check_deletable, delete_account
+from controller.accounts.export import export_account
+from controller.models import (
+    ApiKey,
+    DeletionReceipt,
+    LedgerEntry,
+    Membership,
+    UsageDay,
+    User,
+)
+from tests.factories import (
+    make_key,
+    make_ledger_entry,
+    make_operator,
+    make_team,
+    make_user,
+)
+
+pytestmark = pytest.mark.django_db
+
+
+def make_conversation(user, text):
+    conversation = Conversation.objects.create(user=user, title=text, model="llama")
+    Message.objects.create(conversation=conversation, role="user", content=text)
+    return conversation
+
+
+def exported(user):
+    """{file's name: its lines}"""
+    with export_account(user) as file, zipfile.ZipFile(file) as archive:
+        return {
+            name: [json.loads(line) for line in archive.read(name).splitlines()]
+            for name in archive.namelist()
+            if name.endswith(".jsonl")
+        }
+
+
+def make_somebody():
+    user = make_user(
+        username="ann", email="ann@example.org", password="correct horse battery"
+    )
+    key, secret = make_key(user, name="laptop")
+    make_conversation(user, "the answer to all")
+    make_ledger_entry(user=user, key=key)
+    return user, key, secret
+
+
+def test_an_export_holds_all_that_is_somebodys_own_and_nobody_elses():
+    user, _key, _secret = make_somebody()
+    make_conversation(make_user(), "of another")
+
+    files = exported(user)
+
+    assert files["controller.user.jsonl"][0]["email"] == "ann@example.org"
+    assert [each["title"] for each in files["chat.conversation.jsonl"]] == [
+        "the answer to all"
+    ]
+    assert [each["content"] for each in files["chat.message.jsonl"]] == [
+        "the answer to all"
+    ]
+    assert files["controller.apikey.jsonl"][0]["name"] == "laptop"
+    assert files["requests.jsonl"][0]["model"] == "llama-3-8b"
+    assert "of another" not in str(files)
+
+
+def test_an_export_opens_nothing():
+    user, key, secret = make_somebody()
+
+    content = str(exported(user))
+
+    for hidden in (secret, key.digest, user.password):
+        assert hidden not in content
+
+
+def test_no_field_that_looks_like_a_secret_is_exported():
+    names = {
+        f"{own.name}.{field.name}"
+        for own in belongings_of(make_user())
+        for field in visible_fields(own.model)
+    }
+
+    suspicious = {
+        name
+        for name in names
+        if any(word in name for word in ("hash", "secret", "digest", "password"))
+    }
+    assert suspicious == set()
+    assert "mfa.authenticator.data" not in names
+    assert "usersessions.usersession.session_key" not in names
+
+
+def test_deleting_an_account_leaves_anonymous_sums():
+    user, key, _secret = make_somebody()
+    day = dict.fromkeys(
+        (
+            "num_requests",
+            "prompt_tokens",
+            "cached_tokens",
+            "completion_tokens",
+            "cost_nanos",
+            "num_first_tokens",
+            "ttft_seconds",
+            "duration_seconds",
+        ),
+        7,
+    )
+    UsageDay.objects.create(
+        begins_at="2026-01-01T00:00Z",
+        user=user,
+        key=key,
+        model="llama",
+        face="api",
+        status_class=2,
+        **day,
+    )
+
+    delete_account(user)
+
+    assert not User.objects.exists()
+    assert not ApiKey.objects.exists()
+    assert not Message.objects.exists()
+    entry, rolled_up = LedgerEntry.objects.get(), UsageDay.objects.get()
+    assert (entry.user_id, entry.key_id, entry.prompt_tokens) == (None, None, 10)
+    assert (rolled_up.user_id, rolled_up.key_id) == (None, None)
+    assert rolled_up.prompt_tokens == 7
+
+
+def test_the_receipt_says_what_went_and_cannot_be_changed_unseen():
+    user, _key, _secret = make_somebody()
+
+    receipt = delete_account(user)
+
+    stored = DeletionReceipt.objects.get()
+    assert stored.deleted["chat.message"]["rows"] == 1
+    assert stored.deleted["controller.user"]["rows"] == 1
+    copy = json.loads(receipt.copy())
+    assert copy["sha256"] == stored.hash()
+    assert "ann" not in receipt.copy()
+    stored.deleted["chat.message"]["rows"] = 2
+    assert stored.hash() != copy["sha256"]
+
+
+def test_the_audit_log_keeps_no_name_of_a_deleted_account():
+    user, _key, _secret = make_somebody()
+    user_id = user.pk
+
+    delete_account(user)
+
+    about = LogEntry.objects.filter(content_type__model="user", object_id=user_id)
+    assert {entry.object_repr for entry in about} == {f"account {user_id}"}
+    assert "ann@example.org" not in str(list(LogEntry.objects.values()))
+
+
+def test_the_last_operator_with_all_powers_stays():
+    operator = make_operator()
+    with pytest.raises(ValidationError, match="last operator"):
+        check_deletable(operator)
+
+    make_operator()
+    check_deletable(operator)
+
+
+def test_the_only_owner_of_a_team_with_others_stays():
+    owner, other = make_user(), make_user()
+    team = make_team(owner, other, name="research")
+    owned = Membership.objects.filter(team=team, user=owner)
+    owned.update(role=Membership.Role.OWNER)
+    with pytest.raises(ValidationError, match="research"):
+        check_deletable(owner)
+
+    Membership.objects.filter(user=other).update(role=Membership.Role.OWNER)
+    check_deletable(owner)
+
+
+def test_the_console_deletes_with_a_receipt_too(client):
+    client.force_login(make_operator())
+    user = make_user()
+
+    client.post(
+        reverse("admin:controller_user_delete", args=[user.pk]), {"post": "yes"}
+    )
+
+    assert DeletionReceipt.objects.exists()
+    entry = LogEntry.objects.filter(action=LogEntry.Action.DELETE).get()
+    assert entry.object_repr == f"account {user.pk}"
