@@ -1,6 +1,7 @@
 """What makes the site an app that can be installed: its manifest, the service worker
 and the page that it shows without a network. All are the same for everyone."""
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.templatetags.static import static
@@ -11,7 +12,6 @@ from django.views.decorators.http import require_safe
 
 from chat.views import with_content_policy
 
-NAME = "Switchyard"
 # What the page without a network needs; nothing of anybody's is ever kept.
 OFFLINE_FILES = (
     "chat/css/base.css",
@@ -29,8 +29,8 @@ def manifest(request: HttpRequest) -> JsonResponse:
     """How the installed app is called, looks and begins."""
     home = reverse("chat:home")
     fields = {
-        "name": NAME,
-        "short_name": NAME,
+        "name": settings.SITE_NAME,
+        "short_name": settings.SITE_NAME,
         "description": _("Chat with the models of this site."),
         "id": home,
         "start_url": home,

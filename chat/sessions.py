@@ -10,15 +10,16 @@ from django.http import HttpRequest
 
 from chat.notices import end_session
 from controller.accounts.second_factor import is_missing
+from controller.accounts.terms import lacks_consent
 from controller.models import User
 
 
 def session_user(session_key: str | None) -> User | None:
-    """The active user who is signed in by this session now; two queries, and one more
-    where a second factor is required of this person.
+    """The active user who is signed in by this session now; three queries, and one
+    more where a second factor is required of this person.
 
     None after a sign-out, a changed password, a deactivation or the session's expiry,
-    and while a required second factor is missing.
+    and while a required second factor is missing or the terms of use are not agreed to.
     """
     if not session_key:
         return None
@@ -27,6 +28,8 @@ def session_user(session_key: str | None) -> User | None:
     request.session = store(session_key)
     user = get_user(request)
     if not isinstance(user, User) or not user.is_active or is_missing(user):
+        return None
+    if lacks_consent(user, request.session):
         return None
     return user
 

@@ -10,6 +10,7 @@ from chat import (
     key_pages,
     limit_pages,
     team_pages,
+    terms_pages,
     usage_pages,
     views,
 )
@@ -48,6 +49,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         account_pages.receipt_file,
         name="receipt",
     ),
+    path("terms/", terms_pages.terms_page, name="terms"),
     path("teams/", team_pages.teams_page, name="teams"),
     path("teams/<int:team_id>/", team_pages.team_page, name="team"),
     path(

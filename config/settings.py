@@ -101,6 +101,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "controller.audit.actor.AuditMiddleware",
     "controller.accounts.second_factor.SecondFactorMiddleware",
+    "controller.accounts.terms.TermsMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 LEAN_URLCONF = "config.lean_urls"
@@ -116,6 +117,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "controller.site_settings.site",
             ]
         },
     }
@@ -209,6 +211,7 @@ UNFOLD = {
             "950": "oklch(27.7% .046 192.524)",
         }
     },
+    "ENVIRONMENT": "controller.admin.site.announced",
     "STYLES": ["controller.admin.site.stylesheet"],
     "DASHBOARD_CALLBACK": "controller.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "controller.admin.navigation.sidebar"},

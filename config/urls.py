@@ -5,10 +5,12 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from controller.admin.site import sign_in
+from controller.site_settings import site_logo
 
 urlpatterns: list[URLPattern | URLResolver] = []
 if {"controller", "chat"} & set(settings.SERVED_ROLES):  # /v1 knows no session
     urlpatterns.append(path("accounts/", include("allauth.urls")))
+    urlpatterns.append(path("site-logo", site_logo, name="site_logo"))
 if "controller" in settings.SERVED_ROLES:
     # Before the console's own: strangers go to the accounts' page.
     urlpatterns.append(path("admin/login/", sign_in))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
 
 from controller.limits.webhook import is_usable_secret
+from controller.site_settings import logo_type
 
 
 @register(Tags.security)
@@ -173,6 +175,22 @@ def alert_webhook_is_an_address(
             "ALERT_WEBHOOK_URL is not the address of a web server.",
             hint="Write it whole, such as https://alerts.example.org/switchyard.",
             id="controller.E005",
+        )
+    ]
+
+
+@register()
+def logo_is_an_image(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    path = settings.SITE_LOGO
+    if not path or (Path(path).is_file() and logo_type() is not None):
+        return []
+    return [
+        Error(
+            f"SITE_LOGO={path!r} is no file of an image.",
+            hint="Name an SVG, PNG, JPEG, WebP or GIF that this process can read.",
+            id="controller.E010",
         )
     ]
 

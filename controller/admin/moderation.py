@@ -109,6 +109,8 @@ class ModerationRuleForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "pattern" not in self.fields:  # for those who may only look
+            return
         self.fields["pattern"].widget.attrs["rows"] = 3
         names = {
             *ServedModel.objects.values_list("name", flat=True),

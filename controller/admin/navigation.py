@@ -54,6 +54,13 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         _usage(request),
         _group(
             request,
+            _("Site"),
+            (_("Announcements"), "campaign", "announcement"),
+            (_("Terms of use"), "contract", "termsversion"),
+            (_("Consents"), "fact_check", "termsconsent"),
+        ),
+        _group(
+            request,
             _("Records"),
             (_("Audit log"), "history", "auditlog.logentry"),
             (_("Deleted accounts"), "person_off", "deletionreceipt"),

@@ -60,6 +60,8 @@ WATCHED: dict[type[Model], dict[str, Any]] = {
     models.ModerationFlag: {"include_fields": ["verdict", "verdict_note"]},
     models.Ban: {},
     models.Classifier: {"mask_fields": ["encrypted_key"], "mask_callable": HIDDEN},
+    models.Announcement: {},
+    models.TermsVersion: {},
     models.AllowedOrigin: {},
     EmailAddress: {},
     SocialAccount: {"exclude_fields": ["extra_data", "last_login"]},

@@ -19,6 +19,7 @@ from controller.models.identity import ApiKey, Invitation, Membership, Team, Use
 from controller.models.ledger import LedgerEntry
 from controller.models.limits import Lease, Limit, LimitRequest, Spending
 from controller.models.moderation import ModerationFlag, ModerationRule
+from controller.models.notices import Announcement, TermsConsent, TermsVersion
 from controller.models.origins import AllowedOrigin
 from controller.models.revision import ProcessHeard, Revision
 from controller.models.usage import LedgerHour, UsageDay, UsageHour
@@ -26,6 +27,7 @@ from controller.models.usage import LedgerHour, UsageDay, UsageHour
 __all__ = [
     "Adapter",
     "AllowedOrigin",
+    "Announcement",
     "ApiKey",
     "Ban",
     "BudgetAlert",
@@ -49,6 +51,8 @@ __all__ = [
     "ServedModel",
     "Spending",
     "Team",
+    "TermsConsent",
+    "TermsVersion",
     "UsageDay",
     "UsageHour",
     "User",
