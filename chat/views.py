@@ -102,5 +102,6 @@ def page_fields(
         "home": reverse("chat:home"),
         "signIn": reverse(settings.LOGIN_URL),
         "language": get_language(),
+        "currency": settings.CURRENCY,
         "maxPromptChars": settings.CHAT_MAX_PROMPT_CHARS,
     }

@@ -56,6 +56,30 @@ def page_words() -> dict[str, str]:
         "failed.content_policy_violation": _("This message was not sent"),
         "failed.user_banned": _("This message was not sent"),
         "failed.moderation_unavailable": _("This message was not sent"),
+        "messageTools": _("What can be done with this message"),
+        "edit": _("Edit"),
+        "editPrompt": _("Edit the message"),
+        "cancel": _("Cancel"),
+        "delete": _("Delete"),
+        "deleted": _("Deleted, with all that followed."),
+        "undo": _("Undo"),
+        "previousVersion": _("Previous version"),
+        "nextVersion": _("Next version"),
+        "versionOf": _("Version {number} of {count}"),
+        "regenerateWith": _("Regenerate with another model"),
+        "goOn": _("Continue"),
+        "goOnPrompt": _("Your answer broke off. Please go on exactly where it ended."),
+        "rateUp": _("Good answer"),
+        "rateDown": _("Bad answer"),
+        "rateReason": _("What is good or bad about it? (if you like)"),
+        "flag": _("Report to the moderators"),
+        "flagReason": _("What should the moderators know? (if you like)"),
+        "flagged": _("Reported to the moderators"),
+        "measures": _("Tokens, speed and cost"),
+        "thinkingNow": _("Thinking…"),
+        "thought": _("Thoughts"),
+        "thoughtSeconds": _("Thought for {seconds} s"),
+        "thoughtMinutes": _("Thought for {minutes} min"),
         # errors, by code
         "error.context_length_exceeded": _(
             "The conversation is longer than this model can read. Start a new chat,"
@@ -106,6 +130,10 @@ def page_words() -> dict[str, str]:
         "error.not_found": _("There is no such conversation."),
         "error.prompt_too_long": _("The message is too long."),
         "error.empty_prompt": _("The message is empty."),
+        "error.remark_too_long": _("The remark is too long."),
+        "error.nothing_to_continue": _(
+            "This answer is whole, or the conversation has gone on."
+        ),
         "error.answer_in_progress": _(
             "Wait for the answer in progress, or stop it first."
         ),

@@ -19,6 +19,8 @@ FLAGS = [
     "--disable-sync",
 ]
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+# A busy machine is slow; what is there sooner is not waited for.
+expect.set_options(timeout=20_000)
 PHONE = {
     "viewport": {"width": 390, "height": 844},
     "is_mobile": True,

@@ -2,15 +2,24 @@
 /** One message of the transcript: a prompt's bubble, or an answer that may still grow. */
 
 import { copyText } from "./clipboard.js";
-import { icon, iconButton, make } from "./dom.js";
+import { icon, make } from "./dom.js";
 import { Markdown } from "./markdown.js";
-import { count, decimal, hundredth, say, sayError, sayFailure } from "./words.js";
+import { measureParts } from "./measures.js";
+import { PromptEditor } from "./prompt_editor.js";
+import { Reasoning } from "./reasoning.js";
+import { remarkForm } from "./remark.js";
+import { actionButton, fillToolbar, makeToolbar, menuButton } from "./toolbar.js";
+import { versionControl } from "./versions.js";
+import { count, say, sayError, sayFailure } from "./words.js";
 
 /**
  * @typedef {object} Message
  * @property {string} id
  * @property {"user" | "assistant" | "system"} role
  * @property {string} content
+ * @property {string} reasoning
+ * @property {number | null} reasoning_seconds
+ * @property {string[]} [versions] ids of those beside it and its own, oldest first
  * @property {string} model
  * @property {"streaming" | "complete" | "stopped" | "interrupted" | "failed"} state
  * @property {string} error
@@ -20,17 +29,23 @@ import { count, decimal, hundredth, say, sayError, sayFailure } from "./words.js
  * @property {number | null} completion_tokens
  * @property {number | null} ttft_seconds
  * @property {number | null} duration_seconds
+ * @property {number | null} cost
+ * @property {-1 | 0 | 1} rating
+ * @property {string} rating_reason
+ * @property {boolean} is_flagged
  */
+
+/** @typedef {import("./message_actions.js").MessageActions} Actions */
 
 /** A message's view, of the kind that its role asks for. */
 export function viewOf(message, actions) {
   return message.role === "assistant"
     ? new AnswerView(message, actions)
-    : new PromptView(message);
+    : new PromptView(message, actions);
 }
 
 function copyButton(text) {
-  const button = iconButton("copy", say("copy"), async () => {
+  const button = actionButton("copy", "copy", say("copy"), async () => {
     await copyText(text());
     button.replaceChildren(icon("check", "small"));
     button.title = say("copied");
@@ -43,24 +58,58 @@ function copyButton(text) {
 }
 
 export class PromptView {
-  /** @param {Message} message */
-  constructor(message) {
+  /** @param {Message} message @param {Actions} actions */
+  constructor(message, actions) {
     this.message = message;
+    this.actions = actions;
     const heard = make("h2", { className: "visually-hidden", textContent: say("you") });
-    const bubble = make("div", { className: "bubble", textContent: message.content });
-    bubble.dir = "auto";
-    const foot = make("div", { className: "message-foot" });
-    foot.append(copyButton(() => message.content));
-    const className = "message message-user";
-    this.element = make("article", { className }, heard, bubble, foot);
+    this.bubble = make("div", { className: "bubble", textContent: message.content });
+    this.bubble.dir = "auto";
+    this.foot = makeToolbar();
+    const parts = [heard, this.bubble, this.foot];
+    const options = { className: "message message-user", tabIndex: -1 };
+    this.element = make("article", options, ...parts);
+    this.showFoot();
+  }
+
+  /** @param {Message} message */
+  settle(message) {
+    this.message = { ...this.message, ...message };
+    this.showFoot();
+  }
+
+  showFoot() {
+    const { id, content } = this.message;
+    if (!id) return; // not taken by the server yet
+    fillToolbar(this.foot, [
+      versionControl(this.message, (...chosen) => this.actions.choose(...chosen)),
+      copyButton(() => content),
+      actionButton("edit", "edit", say("edit"), () => this.edit()),
+      actionButton("delete", "delete", say("delete"), () => this.actions.remove(id)),
+    ]);
+  }
+
+  edit() {
+    this.editor?.element.remove();
+    this.editor = new PromptEditor(this.message.content, {
+      send: (text) => this.actions.edit(this, text),
+      cancel: () => this.endEditing(),
+    });
+    this.bubble.hidden = this.foot.hidden = true;
+    this.element.append(this.editor.element);
+    this.editor.begin();
+  }
+
+  endEditing() {
+    this.editor?.element.remove();
+    this.editor = null;
+    this.bubble.hidden = this.foot.hidden = false;
+    this.element.focus();
   }
 }
 
 export class AnswerView {
-  /**
-   * @param {Message} message
-   * @param {{retry: (id: string) => void}} actions
-   */
+  /** @param {Message} message @param {Actions} actions */
   constructor(message, actions) {
     this.message = message;
     this.actions = actions;
@@ -70,14 +119,16 @@ export class AnswerView {
     this.renderMilliseconds = 0;
     this.isPaused = false;
     const byline = make("h2", { className: "byline" }, icon("mark"), message.model);
+    this.reasoning = new Reasoning();
     this.answer = make("div", { className: "answer" });
     this.markdown = new Markdown(this.answer);
     this.notice = make("div", { className: "notice" });
     this.pause = make("p", { className: "pause-note", role: "status", hidden: true });
-    this.foot = make("div", { className: "message-foot" });
-    const className = "message message-assistant";
-    const parts = [byline, this.answer, this.pause, this.notice, this.foot];
-    this.element = make("article", { className }, ...parts);
+    this.foot = makeToolbar();
+    const { reasoning, answer, pause, notice, foot } = this;
+    const parts = [byline, reasoning.element, answer, pause, notice, foot];
+    const options = { className: "message message-assistant", tabIndex: -1 };
+    this.element = make("article", options, ...parts);
     this.settle(message);
   }
 
@@ -100,8 +151,11 @@ export class AnswerView {
 
   /** Show this as the message's true state: its whole text so far. @param {Message} message */
   settle(message) {
-    this.message = message;
+    this.message = { ...this.message, ...message };
     this.numReceived = [...message.content].length; // code points, as the server counts
+    const { reasoning, reasoning_seconds: seconds, content } = message;
+    const isThinking = this.isStreaming && seconds === null && !content;
+    this.reasoning.show(reasoning, seconds, isThinking);
     this.element.classList.toggle("is-streaming", this.isStreaming);
     if (this.isPaused && !this.isStreaming) this.pause.hidden = true; // nobody went on
     this.render();
@@ -122,6 +176,19 @@ export class AnswerView {
     this.message.content += fresh.join("");
     this.schedule();
     return true;
+  }
+
+  /** Add to what the model thinks; as `append`. @param {number} at @param {string} text */
+  think(at, text) {
+    const isWhole = this.reasoning.append(at, text);
+    if (isWhole) this.schedule();
+    return isWhole;
+  }
+
+  /** The reader's opinion is stored. @param {Partial<Message>} opinion */
+  judge(opinion) {
+    this.message = { ...this.message, ...opinion };
+    this.showFoot();
   }
 
   /** Say that the answer pauses, or that it went on. @param {"moving" | "moved"} word */
@@ -146,10 +213,13 @@ export class AnswerView {
     const began = performance.now();
     const { content } = this.message;
     this.showPlace();
+    this.reasoning.render();
     if (content) {
       this.thinking?.remove();
       this.thinking = null;
       this.markdown.show(content, !this.isStreaming);
+    } else if (this.reasoning.text) {
+      this.thinking?.remove(); // its own line says that it thinks
     } else if (this.isStreaming && !this.thinking) {
       this.thinking = make("div", { className: "thinking", role: "img" });
       this.thinking.setAttribute("aria-label", say("thinking"));
@@ -184,7 +254,8 @@ export class AnswerView {
       const meaning = sayError(code) || error;
       this.notice.append(this.card("alert", sayFailure(code), meaning, error));
     } else if (state === "interrupted") {
-      const card = this.card("pause", say("interruptedTitle"), say("interruptedText"));
+      const [title, text] = [say("interruptedTitle"), say("interruptedText")];
+      const card = this.card("pause", title, text);
       card.classList.add("card-interrupted");
       this.notice.append(card);
     }
@@ -201,26 +272,77 @@ export class AnswerView {
     const retry = make("button", { type: "button", className: "button" });
     retry.append(icon("retry", "small"), say("retry"));
     retry.onclick = () => this.actions.retry(this.message.id);
-    return make("div", { className: "card" }, icon(name), words, retry);
+    const buttons = make("div", { className: "card-buttons" }, retry);
+    if (this.message.content) buttons.prepend(this.goOnButton());
+    return make("div", { className: "card" }, icon(name), words, buttons);
+  }
+
+  /** Shown by the style sheet where this is the last message. */
+  goOnButton() {
+    const button = make("button", { type: "button", className: "button go-on" });
+    button.dataset.action = "goOn";
+    button.append(icon("forth", "small"), say("goOn"));
+    button.onclick = () => this.actions.goOn(this.message.id);
+    return button;
   }
 
   showFoot() {
-    this.foot.replaceChildren();
-    const { state, content } = this.message;
-    if (content) this.foot.append(copyButton(() => this.message.content));
-    if (state === "complete" || state === "stopped") {
-      const regenerate = () => this.actions.retry(this.message.id);
-      this.foot.append(iconButton("retry", say("regenerate"), regenerate));
-    }
-    const ending = endingOf(this.message);
-    if (ending) this.foot.append(make("span", { className: "ending" }, ending));
-    const measures = measuresOf(this.message);
-    if (measures) {
-      const read = this.message.prompt_tokens;
-      const title = read ? say("promptTokens", { count: count(read) }) : "";
-      this.foot.append(make("span", { className: "measures", title }, measures));
-    }
+    if (this.isStreaming) return this.foot.replaceChildren();
+    const { id, content, is_flagged: isFlagged } = this.message;
+    const { actions } = this;
+    const flag = () => this.ask("flagReason", "", (text) => actions.flag(id, text));
+    return fillToolbar(this.foot, [
+      versionControl(this.message, (...chosen) => actions.choose(...chosen)),
+      content && copyButton(() => this.message.content),
+      actionButton("retry", "retry", say("regenerate"), () => actions.retry(id)),
+      menuButton("retryWith", "chevron", say("regenerateWith"), () => actions.retryItems(id)),
+      content && this.rateButton("rateUp", "thumb-up", 1),
+      content && this.rateButton("rateDown", "thumb-down", -1),
+      ...measureParts(this.message),
+      content && !isFlagged && actionButton("flag", "flag", say("flag"), flag),
+      actionButton("delete", "delete", say("delete"), () => actions.remove(id)),
+      ...this.ending(),
+    ]);
   }
+
+  rateButton(action, name, rating) {
+    const { id, rating: present, rating_reason: reason } = this.message;
+    const isPressed = present === rating;
+    const button = actionButton(action, name, say(action), () => {
+      this.actions.rate(id, isPressed ? 0 : rating, "");
+      if (isPressed) this.remark?.remove();
+      else this.ask("rateReason", reason, (text) => this.actions.rate(id, rating, text));
+    });
+    button.classList.add("rating");
+    button.setAttribute("aria-pressed", String(isPressed));
+    return button;
+  }
+
+  /** Ask the reader for words under the answer. */
+  ask(label, text, onSend) {
+    this.remark?.remove();
+    this.remark = remarkForm(say(label), text, onSend, () => {
+      this.remark.remove();
+      this.element.focus();
+    });
+    this.element.append(this.remark);
+    this.remark.querySelector("textarea").focus();
+  }
+
+  /** How it ended, where that is no matter of course, and the way on. */
+  ending() {
+    const { content, is_flagged: isFlagged } = this.message;
+    const words = [endingOf(this.message), isFlagged && say("flagged")];
+    const said = words.filter(Boolean).join(" · ");
+    const parts = said ? [make("span", { className: "ending" }, said)] : [];
+    if (isCut(this.message) && content) parts.push(this.goOnButton());
+    return parts;
+  }
+}
+
+/** @param {Message} message */
+function isCut({ state, finish_reason: reason }) {
+  return state === "stopped" || (state === "complete" && reason === "length");
 }
 
 /** "All workers are busy. Place 3 of 7 in line · about 40 s"; "" for no place. */
@@ -242,17 +364,4 @@ function endingOf({ state, content, finish_reason: reason }) {
   if (state === "complete" && reason === "content_filter") return say("cutByRule");
   if (state === "complete" && !content.trim()) return say("emptyAnswer");
   return state === "complete" && reason === "length" ? say("cutByLength") : "";
-}
-
-/** "212 tokens · first token after 0.42 s · 31.5 tokens/s", as far as it is known. */
-function measuresOf(message) {
-  const { completion_tokens: tokens, ttft_seconds: ttft } = message;
-  const parts = [];
-  if (tokens) parts.push(say("tokens", { count: count(tokens) }));
-  if (ttft !== null) parts.push(say("ttft", { seconds: hundredth(ttft) }));
-  const decoding = (message.duration_seconds ?? 0) - (ttft ?? 0);
-  if (tokens > 1 && ttft !== null && decoding > 0.05) {
-    parts.push(say("speed", { count: decimal((tokens - 1) / decoding) }));
-  }
-  return parts.join(" · ");
 }

@@ -6,7 +6,10 @@ import { Composer } from "./composer.js";
 import { ConnectionLine } from "./connection.js";
 import { byId } from "./dom.js";
 import { Earlier } from "./earlier.js";
+import { recallMeasures } from "./measures.js";
 import { enableMenus } from "./menus.js";
+import { MessageActions } from "./message_actions.js";
+import { enableMessageKeys } from "./message_keys.js";
 import { Models } from "./models.js";
 import { Scrolling } from "./scrolling.js";
 import { Sidebar } from "./sidebar.js";
@@ -19,13 +22,20 @@ const page = JSON.parse(byId("page").textContent);
 class ChatPage {
   constructor() {
     this.conversation = page.conversation;
-    /** @type {{ref: number, text: string} | null} what the server has not taken yet */
+    /** @type {{ref: number, text: string, refused?: () => void} | null} what the server
+     * has not taken yet */
     this.asked = null;
     this.numAsked = 0;
     this.sidebar = new Sidebar();
     this.scrolling = new Scrolling();
     this.connection = new ConnectionLine();
-    this.transcript = new Transcript({ retry: (id) => this.retry(id) });
+    this.actions = new MessageActions({
+      ask: (message, on) => this.askAgain(message, on),
+      tell: (message) => this.socket.send(message),
+      models: () => this.models,
+      hideFrom: (id) => this.transcript.hideFrom(id),
+    });
+    this.transcript = new Transcript(this.actions);
     this.composer = new Composer({
       maxChars: page.maxPromptChars,
       onSend: (text) => this.ask(text),
@@ -56,6 +66,9 @@ class ChatPage {
     earlier: (event) => this.earlier.show(event),
     waiting: (event) => this.wait(event),
     delta: (event) => this.transcript.append(event) || this.attach(),
+    reasoning: (event) => this.transcript.think(event) || this.attach(),
+    thought: ({ message, seconds }) => this.transcript.find(message)?.reasoning.end(seconds),
+    judged: ({ message, ...opinion }) => this.transcript.find(message)?.judge(opinion),
     moving: ({ message }) => this.transcript.note(message, "moving"),
     moved: ({ message }) => this.transcript.note(message, "moved"),
     settled: ({ message }) => this.settle(message),
@@ -78,13 +91,12 @@ class ChatPage {
     this.refresh();
   }
 
-  /** @param {string} id */
-  retry(id) {
-    const model = this.models.isAvailable ? this.models.chosen : "";
-    if (!this.send({ type: "retry", message: id, model }, "")) return;
-    this.transcript.hideFrom(id);
+  /** Ask for another answer in this conversation. */
+  askAgain(message, { refused = () => this.attach() } = {}) {
+    if (!this.send(message, "", refused)) return false;
     this.scrolling.follow();
     this.refresh();
+    return true;
   }
 
   stop() {
@@ -92,11 +104,16 @@ class ChatPage {
     if (view) this.socket.send({ type: "stop", message: view.message.id });
   }
 
-  /** @param {object} message @param {string} text to give back if it is refused */
-  send(message, text) {
+  /**
+   * @param {object} message
+   * @param {string} text to give back if it is refused
+   * @param {() => void} [refused] what to do then, where there is no text
+   */
+  send(message, text, refused) {
+    if (this.asked) return false;
     this.numAsked += 1;
     const isSent = this.socket.send({ ...message, ref: this.numAsked });
-    if (isSent) this.asked = { ref: this.numAsked, text };
+    if (isSent) this.asked = { ref: this.numAsked, text, refused };
     return isSent;
   }
 
@@ -144,6 +161,7 @@ class ChatPage {
     }
     if (!after && this.transcript.firstId === messages[0]?.id) this.earlier.allow(hasEarlier);
     this.recover();
+    this.actions.refocus(this.transcript);
     const address = `${page.home}c/${conversation.id}/`;
     if (isNew) history.pushState(null, "", address);
     document.title = `${conversation.title} · Switchyard`;
@@ -177,11 +195,11 @@ class ChatPage {
       if (why) this.composer.refuse(why);
       return;
     }
-    const { text } = this.asked;
+    const { text, refused } = this.asked;
     this.asked = null;
     this.transcript.forgetPending();
     if (text) this.composer.giveBack(text);
-    else this.attach(); // a refused retry: show what was hidden for it
+    else refused?.();
     this.composer.refuse(why);
     this.refresh();
   }
@@ -220,6 +238,8 @@ class ChatPage {
 
 enableMenus();
 enableAppearance();
+enableMessageKeys();
+recallMeasures();
 new ChatPage();
 // Going back from a conversation that began here is a new page.
 addEventListener("popstate", () => location.reload());

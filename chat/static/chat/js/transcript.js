@@ -5,7 +5,7 @@ import { byId } from "./dom.js";
 import { viewOf } from "./message.js";
 
 export class Transcript {
-  /** @param {{retry: (id: string) => void}} actions */
+  /** @param {import("./message_actions.js").MessageActions} actions */
   constructor(actions) {
     this.actions = actions;
     this.element = byId("transcript");
@@ -49,7 +49,7 @@ export class Transcript {
     const known = new Map(this.views.splice(kept).map((view) => [view.message.id, view]));
     for (const message of messages) {
       const view = known.get(message.id) ?? viewOf(message, this.actions);
-      if (known.delete(message.id) && view.settle) view.settle(message);
+      if (known.delete(message.id)) view.settle(message);
       this.views.push(view);
       this.element.append(view.element);
     }
@@ -91,6 +91,12 @@ export class Transcript {
   append({ message, at, text }) {
     const view = this.find(message);
     return !view || view.append(at, text);
+  }
+
+  /** @returns {boolean} false where some of the reasoning is missing: attach again */
+  think({ message, at, text }) {
+    const view = this.find(message);
+    return !view || view.think(at, text);
   }
 
   /** @param {string} id @param {"moving" | "moved"} word */

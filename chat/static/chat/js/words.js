@@ -34,6 +34,7 @@ const hundredths = new Intl.NumberFormat(language, {
   minimumFractionDigits: 2,
   maximumFractionDigits: 2,
 });
+const significants = new Intl.NumberFormat(language, { maximumSignificantDigits: 3 });
 
 /** @param {number} number */
 export const count = (number) => counts.format(number);
@@ -41,3 +42,5 @@ export const count = (number) => counts.format(number);
 export const decimal = (number) => decimals.format(number);
 /** @param {number} number */
 export const hundredth = (number) => hundredths.format(number);
+/** @param {number} number */
+export const significant = (number) => significants.format(number);

@@ -1,0 +1,85 @@
+// @ts-check
+/** What readers do to messages: each becomes one message to the server. */
+
+import { byId } from "./dom.js";
+import { offerUndo } from "./undo.js";
+import { say } from "./words.js";
+
+export class MessageActions {
+  /**
+   * @param {object} page
+   * @param {(message: object, on?: {refused?: () => void}) => boolean} page.ask to be
+   *   answered by a new path
+   * @param {(message: object) => boolean} page.tell
+   * @param {() => import("./models.js").Models} page.models
+   * @param {(id: string) => void} page.hideFrom
+   */
+  constructor(page) {
+    this.page = page;
+    /** @type {{id: string, action: string} | null} who chose it wants to go on there */
+    this.chosen = null;
+  }
+
+  /** Another answer beside this one, of the model that is picked, or of this one. */
+  retry(id, model = this.pickedModel) {
+    if (this.page.ask({ type: "retry", message: id, model })) this.page.hideFrom(id);
+  }
+
+  /** The models that can answer again. @returns {import("./popup.js").Item[]} */
+  retryItems(id) {
+    return this.page.models().models.map(({ name, description }) => ({
+      label: name,
+      detail: description,
+      onChoose: () => this.retry(id, name),
+    }));
+  }
+
+  get pickedModel() {
+    const models = this.page.models();
+    return models.isAvailable ? models.chosen : "";
+  }
+
+  /** Ask the prompt anew. @param {any} view @param {string} text */
+  edit(view, text) {
+    const message = { type: "edit", message: view.message.id, text };
+    const release = () => view.editor?.hold(false);
+    const model = this.page.models().chosen;
+    if (this.page.ask({ ...message, model }, { refused: release })) view.editor.hold(true);
+  }
+
+  /** Have an answer that was cut go on. @param {string} id */
+  goOn(id) {
+    this.page.ask({ type: "continue", message: id, text: say("goOnPrompt") });
+  }
+
+  /** Show another version. @param {string} id @param {string} action */
+  choose(id, action) {
+    if (this.page.tell({ type: "choose", message: id })) this.chosen = { id, action };
+  }
+
+  /** Take a message away, with all that followed. @param {string} id */
+  remove(id) {
+    if (!this.page.tell({ type: "delete", message: id })) return;
+    byId("scroller").focus({ preventScroll: true }); // its button is gone
+    offerUndo(say("deleted"), () => this.page.tell({ type: "restore", message: id }));
+  }
+
+  /** @param {string} id @param {-1 | 0 | 1} rating @param {string} reason */
+  rate(id, rating, reason) {
+    this.page.tell({ type: "rate", message: id, rating, reason });
+  }
+
+  /** @param {string} id @param {string} reason */
+  flag(id, reason) {
+    this.page.tell({ type: "flag", message: id, reason });
+  }
+
+  /** After a new path: who moved between versions by keyboard is still there. */
+  refocus(transcript) {
+    if (!this.chosen) return;
+    const { id, action } = this.chosen;
+    const view = transcript.find(id);
+    view?.element.querySelector(`[data-action="${action}"]`)?.focus();
+    this.chosen = null;
+  }
+}
