@@ -76,6 +76,7 @@ def page_words() -> dict[str, str]:
         "flagReason": _("What should the moderators know? (if you like)"),
         "flagged": _("Reported to the moderators"),
         "measures": _("Tokens, speed and cost"),
+        "contextTaken": _("{count} of {length} tokens"),
         "thinkingNow": _("Thinking…"),
         "thought": _("Thoughts"),
         "thoughtSeconds": _("Thought for {seconds} s"),

@@ -185,6 +185,7 @@ def test_numbers_are_shown_once_they_are_asked_for(open_page):
     expect(measures).to_contain_text("8 tokens")
     page.reload()
     expect(measures).to_be_visible()
+    expect(page.get_by_role("meter")).to_contain_text("10 of 4,096 tokens")
 
 
 def test_messages_are_reached_and_worked_on_by_keyboard_alone(open_page):

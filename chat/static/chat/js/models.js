@@ -28,6 +28,12 @@ export class Models {
     return this.models.some((model) => this.names(model).includes(this.chosen));
   }
 
+  /** Of the model that is chosen, in tokens; 0: it is not known. */
+  get contextLength() {
+    const chosen = this.models.find((model) => this.names(model).includes(this.chosen));
+    return chosen?.context_length ?? 0;
+  }
+
   names(model) {
     return [model.name, ...model.aliases];
   }

@@ -4,6 +4,7 @@
 import { enableAppearance } from "./appearance.js";
 import { Composer } from "./composer.js";
 import { ConnectionLine } from "./connection.js";
+import { showContext } from "./context.js";
 import { byId } from "./dom.js";
 import { Earlier } from "./earlier.js";
 import { recallMeasures } from "./measures.js";
@@ -217,6 +218,7 @@ class ChatPage {
     byId("welcome").hidden = !this.transcript.isEmpty;
     byId("welcome-ready").hidden = !hasModels;
     byId("welcome-empty").hidden = hasModels;
+    showContext(this.transcript.messages, this.models?.contextLength ?? 0);
     this.composer.allow({
       isBusy: isWriting,
       canSend: !this.asked && Boolean(this.socket?.isOpen) && Boolean(this.models?.isAvailable),

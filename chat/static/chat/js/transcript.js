@@ -19,6 +19,11 @@ export class Transcript {
     return this.views.length === 0 && !this.pending;
   }
 
+  /** @returns {import("./message.js").Message[]} */
+  get messages() {
+    return this.views.map((view) => view.message);
+  }
+
   /** The answer that is being written, if one is. */
   get streaming() {
     return this.views.findLast((view) => view.isStreaming);
