@@ -35,7 +35,7 @@ def choose(user: User, message_id: uuid.UUID) -> Change:
     """
     message = locked_message(user, message_id)
     conversation = message.conversation
-    _look_at(conversation, conversation.tree().newest_leaf_below(message.id))
+    look_at(conversation, conversation.tree().newest_leaf_below(message.id))
     return Change(conversation.id, message.parent_id)
 
 
@@ -54,7 +54,7 @@ def delete(user: User, message_id: uuid.UUID) -> Change:
     if conversation.leaf_id in below:
         others = [each for each in tree.versions_of(message.id) if each != message.id]
         leaf = tree.newest_leaf_below(others[-1]) if others else message.parent_id
-        _look_at(conversation, leaf)
+        look_at(conversation, leaf)
     return Change(conversation.id, message.parent_id, stopped)
 
 
@@ -75,7 +75,7 @@ def restore(user: User, message_id: uuid.UUID) -> Change:
     tree = conversation.tree()
     if row.parent_id and row.parent_id not in tree:
         raise ConversationNotFound
-    _look_at(conversation, tree.newest_leaf_below(row.id))
+    look_at(conversation, tree.newest_leaf_below(row.id))
     return Change(conversation.id, row.parent_id)
 
 
@@ -84,6 +84,7 @@ def purge(before: datetime) -> int:
     return Message.objects.filter(deleted_at__lt=before).delete()[0]
 
 
-def _look_at(conversation: Conversation, leaf_id: uuid.UUID | None) -> None:
+def look_at(conversation: Conversation, leaf_id: uuid.UUID | None) -> None:
+    """Have the conversation show the path to this message."""
     conversation.leaf_id = leaf_id
     conversation.save(update_fields=["leaf"])

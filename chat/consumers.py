@@ -16,7 +16,7 @@ import msgspec
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from chat import branches, conversations, feedback, notices, protocol
+from chat import branches, comparisons, conversations, feedback, notices, protocol
 from chat.branches import Change
 from chat.conversations import Turn
 from chat.database import in_database, writing
@@ -97,19 +97,28 @@ class ChatConsumer(AsyncWebsocketConsumer):
             case protocol.Send(model, text, conversation_id, ref):
                 begin = conversations.begin_turn
                 turn = await writing(begin, user, conversation_id, model, text)
-                await self._start(user, turn, ref)
+                await self._start(user, [turn], ref)
             case protocol.Retry(message_id, model, ref):
                 retry = conversations.begin_retry
                 turn = await writing(retry, user, message_id, model)
-                await self._start(user, turn, ref)
+                await self._start(user, [turn], ref)
+            case protocol.Compare(text, slots, conversation_id, ref):
+                begin_all = comparisons.begin_comparison
+                asked = [slot.asked for slot in slots]
+                turns = await writing(begin_all, user, conversation_id, text, asked)
+                await self._start(user, turns, ref)
+            case protocol.Vote(prompt_id, outcome, winner_id):
+                vote = comparisons.vote
+                change = await writing(vote, user, prompt_id, outcome, winner_id)
+                await self._change(user, change)
             case protocol.Edit(message_id, model, text, ref):
                 edit = conversations.begin_edit
                 turn = await writing(edit, user, message_id, model, text)
-                await self._start(user, turn, ref)
+                await self._start(user, [turn], ref)
             case protocol.Continue(message_id, text, ref):
                 go_on = conversations.begin_continuation
                 turn = await writing(go_on, user, message_id, text, can_continue)
-                await self._start(user, turn, ref)
+                await self._start(user, [turn], ref)
             case protocol.Choose(message_id):
                 await self._change(
                     user, await writing(branches.choose, user, message_id)
@@ -139,8 +148,10 @@ class ChatConsumer(AsyncWebsocketConsumer):
             case protocol.Ping():
                 await self._send(type="pong")
 
-    async def _start(self, user: User, turn: Turn, ref: int) -> None:
-        generations.start(turn)
+    async def _start(self, user: User, turns: list[Turn], ref: int) -> None:
+        for turn in turns:
+            generations.start(turn)
+        turn = turns[0]
         await self._send(
             type="started",
             ref=ref,
@@ -170,7 +181,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         path = opened.path
         ids = [message.id for message in path]
         start = ids.index(after) + 1 if after in ids else 0
-        for message in path:
+        for message in opened.shown:
             # What this process generates is further on than its row.
             if generation := generations.find(message.id):
                 message.content = generation.text
@@ -182,8 +193,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
             after=str(after) if start else None,
             messages=protocol.path_fields(path[start:], opened.tree),
             has_earlier=opened.has_earlier,
+            comparison=protocol.comparison_fields(opened.compared, path, opened.tree),
         )
-        for message in path:
+        for message in opened.shown:
             if message.is_streaming:
                 self._follow(message)
 

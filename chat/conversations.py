@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
@@ -19,7 +19,7 @@ from chat.errors import (
     RemarkTooLong,
     TooManyGenerations,
 )
-from chat.models import Conversation, Message
+from chat.models import Comparison, Conversation, Message
 from chat.paging import last_page
 from chat.trees import MessageTree
 from controller.errors import ContentBlocked
@@ -48,6 +48,8 @@ class Turn:
     """The text that the model is to go on from."""
     before: Ending | None = None
     """How the answer that is gone on with ended first."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """Of this answer alone, in OpenAI's names."""
 
 
 @transaction.atomic
@@ -60,11 +62,7 @@ def begin_turn(
     or `TooManyGenerations`.
     """
     text = checked_prompt(text)
-    if conversation_id is None:
-        conversation = Conversation(user=user, title=title_of(text), model=model)
-        conversation.save()
-    else:
-        conversation = locked_conversation(user, conversation_id)
+    conversation = conversation_for(user, conversation_id, model, text)
     refuse_if_busy(user, conversation)
     prompt = Message.objects.create(
         conversation=conversation,
@@ -73,6 +71,17 @@ def begin_turn(
         content=text,
     )
     return begin_answer(conversation, prompt, model, after=prompt.parent_id)
+
+
+def conversation_for(
+    user: User, conversation_id: uuid.UUID | None, model: str, text: str
+) -> Conversation:
+    """The user's conversation, held until the transaction ends; None: a new one, named
+    by the prompt's first words. Raises `ConversationNotFound`."""
+    if conversation_id is not None:
+        return locked_conversation(user, conversation_id)
+    title = title_of(text)
+    return Conversation.objects.create(user=user, title=title, model=model)
 
 
 @transaction.atomic
@@ -189,11 +198,27 @@ def begin_answer(
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """Answers of several models to the last prompt, as they stand side by side."""
+
+    comparison: Comparison
+    answers: list[Message]
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedConversation:
     conversation: Conversation
     path: list[Message]
     """A page of the messages from root to leaf, their last if no others were wanted."""
     tree: MessageTree
+    compared: Compared | None = None
+    """Where the path ends in one of several answers that are shown side by side."""
+
+    @property
+    def shown(self) -> list[Message]:
+        """All messages that the page shows, each once."""
+        beside = self.compared.answers if self.compared else []
+        return [*self.path, *(each for each in beside if each is not self.path[-1])]
 
     @property
     def has_earlier(self) -> bool:
@@ -202,7 +227,8 @@ class OpenedConversation:
 
 
 def open_path(user: User, conversation_id: uuid.UUID) -> OpenedConversation:
-    """The user's conversation and the end of its path; four queries.
+    """The user's conversation and the end of its path; four queries, and two more where
+    it ends side by side.
 
     Raises `ConversationNotFound`. Answers whose process died are settled first; else
     nothing is written.
@@ -210,13 +236,34 @@ def open_path(user: User, conversation_id: uuid.UUID) -> OpenedConversation:
     conversation = Conversation.objects.of(user).filter(pk=conversation_id).first()
     if conversation is None:
         raise ConversationNotFound
+    opened = _read_path(conversation)
+    if any(message.is_silent for message in opened.shown):
+        conversation.messages.settle_interrupted()
+        opened = _read_path(conversation)
+    return opened
+
+
+def _read_path(conversation: Conversation) -> OpenedConversation:
     tree = conversation.tree()
     ids = last_page(conversation, tree.path_to(conversation.leaf_id))
     path = conversation.messages_of(ids)
-    if any(message.is_silent for message in path):
-        conversation.messages.settle_interrupted()
-        path = conversation.messages_of(ids)
-    return OpenedConversation(conversation, path, tree)
+    compared = _compared_at_end(path, tree)
+    return OpenedConversation(conversation, path, tree, compared)
+
+
+def _compared_at_end(path: list[Message], tree: MessageTree) -> Compared | None:
+    if not path or len(tree.versions_of(path[-1].id)) < 2:
+        return None
+    end = path[-1]
+    comparison = Comparison.objects.filter(prompt=end.parent_id).first()
+    if comparison is None or str(end.id) not in comparison.answers:
+        return None
+    ids = [each for each in map(uuid.UUID, comparison.answers) if each in tree]
+    if len(ids) < 2:
+        return None
+    others = end.conversation.messages_of([each for each in ids if each != end.id])
+    by_id = {end.id: end} | {each.id: each for each in others}
+    return Compared(comparison, [by_id[each] for each in ids])
 
 
 def open_earlier(
@@ -275,13 +322,13 @@ def locked_message(user: User, message_id: uuid.UUID, **having: Any) -> Message:
     return message
 
 
-def refuse_if_busy(user: User, conversation: Conversation) -> None:
+def refuse_if_busy(user: User, conversation: Conversation, num_wanted: int = 1) -> None:
     messages = Message.objects.of(user)
     messages.settle_interrupted()
     busy = list(messages.streaming().values_list("conversation_id", flat=True))
     if conversation.id in busy:
         raise AnswerInProgress
-    if len(busy) >= settings.CHAT_MAX_GENERATIONS:
+    if len(busy) + num_wanted > settings.CHAT_MAX_GENERATIONS:
         raise TooManyGenerations(settings.CHAT_MAX_GENERATIONS)
 
 

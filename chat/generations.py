@@ -205,6 +205,7 @@ class Generation:
     async def _relay(self) -> Ending:
         turn = self.turn
         body = {"model": turn.model, "messages": turn.history, "stream": True}
+        body |= turn.parameters
         if turn.begun:
             body |= {"add_generation_prompt": False, "continue_final_message": True}
         request = InferenceRequest(

@@ -196,3 +196,46 @@ class Message(models.Model):
         """Streaming by its state, while its process has gone silent."""
         silence = now() - self.written_at
         return self.is_streaming and silence > settings.CHAT_INTERRUPTED_AFTER
+
+
+class Comparison(models.Model):
+    """One prompt that several models were asked at once, and which answer its reader
+    finds best: from these rows ratings are computed. It holds no text, and outlives the
+    conversation."""
+
+    class Outcome(models.TextChoices):
+        WINNER = "winner"
+        TIE = "tie"
+        ALL_BAD = "all_bad"
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="comparisons"
+    )
+    prompt = models.OneToOneField(
+        Message, models.SET_NULL, null=True, related_name="comparison"
+    )
+    # One for each answer, in the order in which they are shown.
+    answers = models.JSONField()
+    parameters = models.JSONField()
+    model_names = models.JSONField()
+    outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
+    # The winner's place among them.
+    winner = models.PositiveSmallIntegerField(null=True)
+    created_at = models.DateTimeField(default=now, editable=False)
+    voted_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(outcome="winner", winner__isnull=False)
+                | Q(outcome__in=["", "tie", "all_bad"], winner=None),
+                name="comparison_winner_where_one_won",
+            ),
+        ]
+        indexes = [
+            # ratings read the votes in their order
+            models.Index(fields=["voted_at"], name="comparisons_by_vote")
+        ]
+
+    def __str__(self) -> str:
+        return " | ".join(self.model_names)

@@ -3,12 +3,14 @@
 The page sends one of the structs below, told apart by `type`. The server sends:
 
 - `models` {models}: what can be asked now; on connecting and at every change
-- `started` {ref, conversation, message}: the page's `send`, `edit`, `retry` or
-  `continue` was taken
-- `conversation` {conversation, after, messages, has_earlier}: the path, from the
-  message behind `after` on; its last page where `after` is null, and whether the path
-  has messages before that. A streaming message's content is what there is so
-  far; a message's `versions` are the ids of those beside it and its own, oldest first
+- `started` {ref, conversation, message}: the page's `send`, `compare`, `edit`, `retry`
+  or `continue` was taken
+- `conversation` {conversation, after, messages, has_earlier, comparison}: the path,
+  from the message behind `after` on; its last page where that is null, and whether the
+  path has messages before that. A streaming message's content is what there is so far;
+  a message's `versions` are the ids of those beside it and its own, oldest first. Where
+  the path ends in one of several answers that were asked for side by side, `comparison`
+  {prompt, outcome, winner, chosen, messages, parameters} has them all
 - `earlier` {before, messages, has_earlier}: the page of messages that led to `before`
 - `waiting` {message, position, length, seconds}: the answer's place in line for a
   worker, 1 being next, and about how long it will be (null while unknown); position 0
@@ -27,10 +29,12 @@ The page sends one of the structs below, told apart by `type`. The server sends:
 
 import uuid
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from chat.comparisons import Asked
+from chat.conversations import Compared
 from chat.generations import Delta, News, Pause, Thought, ThoughtFor
 from chat.models import Conversation, Message
 from chat.trees import MessageTree
@@ -50,6 +54,38 @@ class Send(ClientMessage, tag="send"):
     text: str
     conversation: uuid.UUID | None = None
     ref: int = 0
+
+
+class Slot(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A model to be compared, with parameters of its own."""
+
+    model: str
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+
+    @property
+    def asked(self) -> Asked:
+        parameters = msgspec.to_builtins(self)
+        return Asked(parameters.pop("model"), parameters)
+
+
+class Compare(ClientMessage, tag="compare"):
+    """Ask several models at once, whose answers stand side by side."""
+
+    text: str
+    slots: Annotated[list[Slot], msgspec.Meta(min_length=2, max_length=4)]
+    conversation: uuid.UUID | None = None
+    ref: int = 0
+
+
+class Vote(ClientMessage, tag="vote"):
+    """Of the answers to `prompt` one is the best, or none."""
+
+    prompt: uuid.UUID
+    outcome: Literal["winner", "tie", "all_bad"]
+    winner: uuid.UUID | None = None
 
 
 class Retry(ClientMessage, tag="retry"):
@@ -133,8 +169,10 @@ class Ping(ClientMessage, tag="ping"):
     pass
 
 
-Asking = Send | Edit | Retry | Continue | Stop
-AnyMessage = Asking | Attach | Earlier | Choose | Delete | Restore | Rate | Flag | Ping
+Asking = Send | Compare | Edit | Retry | Continue | Stop
+Looking = Attach | Earlier | Choose
+Judging = Rate | Flag | Vote
+AnyMessage = Asking | Looking | Judging | Delete | Restore | Ping
 
 _decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
@@ -179,6 +217,24 @@ def path_fields(path: Iterable[Message], tree: MessageTree) -> list[dict[str, An
         {**message_fields(each), "versions": list(map(str, tree.versions_of(each.id)))}
         for each in path
     ]
+
+
+def comparison_fields(
+    compared: Compared | None, path: list[Message], tree: MessageTree
+) -> dict[str, Any] | None:
+    """Answers side by side, as the page knows them; None where there are none."""
+    if compared is None:
+        return None
+    comparison = compared.comparison
+    won = comparison.winner
+    return {
+        "prompt": str(path[-1].parent_id),
+        "outcome": comparison.outcome,
+        "winner": None if won is None else comparison.answers[won],
+        "chosen": str(path[-1].id),
+        "messages": path_fields(compared.answers, tree),
+        "parameters": dict(zip(comparison.answers, comparison.parameters, strict=True)),
+    }
 
 
 def feedback_fields(message: Message) -> dict[str, Any]:

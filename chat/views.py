@@ -92,11 +92,7 @@ def page_fields(
 ) -> dict[str, Any]:
     """What the page's script starts from, before the socket is open."""
     return {
-        "conversation": protocol.conversation_fields(opened.conversation)
-        if opened
-        else None,
-        "messages": protocol.path_fields(opened.path, opened.tree) if opened else [],
-        "hasEarlier": opened.has_earlier if opened else False,
+        **path_fields(opened),
         "models": protocol.model_fields(gateway().models(chat_caller(user.pk))),
         "socket": f"{reverse('chat:home')}ws/chat/",
         "home": reverse("chat:home"),
@@ -104,4 +100,22 @@ def page_fields(
         "language": get_language(),
         "currency": settings.CURRENCY,
         "maxPromptChars": settings.CHAT_MAX_PROMPT_CHARS,
+    }
+
+
+def path_fields(opened: conversations.OpenedConversation | None) -> dict[str, Any]:
+    """The conversation that the page shows, and its messages."""
+    if opened is None:
+        return {
+            "conversation": None,
+            "messages": [],
+            "hasEarlier": False,
+            "comparison": None,
+        }
+    path, tree = opened.path, opened.tree
+    return {
+        "conversation": protocol.conversation_fields(opened.conversation),
+        "messages": protocol.path_fields(path, tree),
+        "hasEarlier": opened.has_earlier,
+        "comparison": protocol.comparison_fields(opened.compared, path, tree),
     }
