@@ -36,6 +36,7 @@ import { count, say, sayError, sayFailure } from "./words.js";
  */
 
 /** @typedef {import("./message_actions.js").MessageActions} Actions */
+/** @typedef {{letter: string, detail: string, isChosen: boolean}} Column */
 
 /** A message's view, of the kind that its role asks for. */
 export function viewOf(message, actions) {
@@ -109,16 +110,25 @@ export class PromptView {
 }
 
 export class AnswerView {
-  /** @param {Message} message @param {Actions} actions */
-  constructor(message, actions) {
+  /**
+   * @param {Message} message
+   * @param {Actions} actions
+   * @param {Column | null} [column] where it stands beside others
+   */
+  constructor(message, actions, column = null) {
     this.message = message;
     this.actions = actions;
+    this.column = column;
     this.numReceived = 0;
     this.timer = 0;
     this.place = "";
     this.renderMilliseconds = 0;
     this.isPaused = false;
     const byline = make("h2", { className: "byline" }, icon("mark"), message.model);
+    if (column) {
+      const letter = make("span", { className: "letter", textContent: column.letter });
+      byline.replaceChildren(letter, message.model, make("small", {}, column.detail));
+    }
     this.reasoning = new Reasoning();
     this.answer = make("div", { className: "answer" });
     this.markdown = new Markdown(this.answer);
@@ -288,10 +298,15 @@ export class AnswerView {
 
   showFoot() {
     if (this.isStreaming) return this.foot.replaceChildren();
+    const parts = this.column ? this.columnParts : this.ownParts;
+    return fillToolbar(this.foot, [...parts, ...this.ending()]);
+  }
+
+  get ownParts() {
     const { id, content, is_flagged: isFlagged } = this.message;
     const { actions } = this;
     const flag = () => this.ask("flagReason", "", (text) => actions.flag(id, text));
-    return fillToolbar(this.foot, [
+    return [
       versionControl(this.message, (...chosen) => actions.choose(...chosen)),
       content && copyButton(() => this.message.content),
       actionButton("retry", "retry", say("regenerate"), () => actions.retry(id)),
@@ -301,8 +316,23 @@ export class AnswerView {
       ...measureParts(this.message),
       content && !isFlagged && actionButton("flag", "flag", say("flag"), flag),
       actionButton("delete", "delete", say("delete"), () => actions.remove(id)),
-      ...this.ending(),
-    ]);
+    ];
+  }
+
+  /** What can be done where it stands beside others. */
+  get columnParts() {
+    const { id, content } = this.message;
+    const isChosen = this.column?.isChosen ?? false;
+    const word = say(isChosen ? "goesOnWith" : "goOnWith");
+    const choose = make("button", { type: "button", className: "button choose" }, word);
+    choose.dataset.action = "choose";
+    choose.setAttribute("aria-pressed", String(isChosen));
+    choose.onclick = () => isChosen || this.actions.choose(id, "choose");
+    return [
+      content && copyButton(() => this.message.content),
+      ...measureParts(this.message),
+      content && choose,
+    ];
   }
 
   rateButton(action, name, rating) {

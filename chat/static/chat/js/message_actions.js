@@ -57,6 +57,11 @@ export class MessageActions {
     if (this.page.tell({ type: "choose", message: id })) this.chosen = { id, action };
   }
 
+  /** Of the answers side by side one is the best, or none. */
+  vote(prompt, outcome, winner) {
+    this.page.tell({ type: "vote", prompt, outcome, winner });
+  }
+
   /** Take a message away, with all that followed. @param {string} id */
   remove(id) {
     if (!this.page.tell({ type: "delete", message: id })) return;

@@ -2,6 +2,7 @@
 /** The chat page: what the server says goes to its parts, what the reader does goes back. */
 
 import { enableAppearance } from "./appearance.js";
+import { ComparePanel } from "./compare_panel.js";
 import { Composer } from "./composer.js";
 import { ConnectionLine } from "./connection.js";
 import { showContext } from "./context.js";
@@ -44,10 +45,11 @@ class ChatPage {
     });
     const chosen = this.conversation?.model ?? "";
     this.models = new Models(page.models, chosen, () => this.refresh());
+    this.compare = new ComparePanel(this.models, () => this.refresh());
     this.earlier = new Earlier(this.transcript, this.scrolling, (before) =>
       this.socket.send({ type: "earlier", conversation: this.conversation.id, before }),
     );
-    this.transcript.show(null, page.messages);
+    this.transcript.show(null, page.messages, page.comparison);
     this.scrolling.follow();
     this.earlier.allow(page.hasEarlier);
     this.refresh();
@@ -84,8 +86,10 @@ class ChatPage {
   /** @param {string} text */
   ask(text) {
     const conversation = this.conversation?.id ?? null;
-    const model = this.models.chosen;
-    if (!this.send({ type: "send", conversation, model, text }, text)) return;
+    const asked = this.compare.isOn
+      ? { type: "compare", slots: this.compare.slots }
+      : { type: "send", model: this.models.chosen };
+    if (!this.send({ ...asked, conversation, text }, text)) return;
     this.composer.clear();
     this.transcript.showPending(text);
     this.scrolling.follow();
@@ -101,8 +105,9 @@ class ChatPage {
   }
 
   stop() {
-    const view = this.transcript.streaming;
-    if (view) this.socket.send({ type: "stop", message: view.message.id });
+    for (const { message } of this.transcript.streaming) {
+      this.socket.send({ type: "stop", message: message.id });
+    }
   }
 
   /**
@@ -153,10 +158,10 @@ class ChatPage {
     if (this.asked?.ref === ref) this.asked = null;
   }
 
-  show({ conversation, after, messages, has_earlier: hasEarlier }) {
+  show({ conversation, after, messages, has_earlier: hasEarlier, comparison }) {
     const isNew = this.conversation?.id !== conversation.id;
     this.conversation = conversation;
-    if (!this.transcript.show(after, messages)) {
+    if (!this.transcript.show(after, messages, comparison)) {
       this.attach();
       return;
     }
@@ -170,7 +175,7 @@ class ChatPage {
     byId("title").hidden = false;
     this.models.adopt(conversation.model);
     this.sidebar.touch(conversation, address);
-    if (this.transcript.streaming) this.announce(say("thinking"));
+    if (this.transcript.streaming.length) this.announce(say("thinking"));
     else if (after) this.announceEnd(messages.at(-1));
     this.refresh();
   }
@@ -214,14 +219,15 @@ class ChatPage {
 
   refresh() {
     const hasModels = this.models?.models.length > 0;
-    const isWriting = Boolean(this.transcript.streaming);
+    const isWriting = this.transcript.streaming.length > 0;
+    const canAsk = this.compare?.isOn ? this.compare.isAvailable : this.models?.isAvailable;
     byId("welcome").hidden = !this.transcript.isEmpty;
     byId("welcome-ready").hidden = !hasModels;
     byId("welcome-empty").hidden = hasModels;
     showContext(this.transcript.messages, this.models?.contextLength ?? 0);
     this.composer.allow({
       isBusy: isWriting,
-      canSend: !this.asked && Boolean(this.socket?.isOpen) && Boolean(this.models?.isAvailable),
+      canSend: !this.asked && Boolean(this.socket?.isOpen) && Boolean(canAsk),
     });
   }
 

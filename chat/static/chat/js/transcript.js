@@ -1,6 +1,7 @@
 // @ts-check
 /** The messages of the conversation that is shown, from root to leaf. */
 
+import { ComparisonView } from "./comparison.js";
 import { byId } from "./dom.js";
 import { viewOf } from "./message.js";
 
@@ -11,6 +12,8 @@ export class Transcript {
     this.element = byId("transcript");
     /** @type {any[]} */
     this.views = [];
+    /** @type {ComparisonView | null} answers side by side, behind all views */
+    this.comparison = null;
     /** @type {any} */
     this.pending = null;
   }
@@ -21,12 +24,14 @@ export class Transcript {
 
   /** @returns {import("./message.js").Message[]} */
   get messages() {
-    return this.views.map((view) => view.message);
+    const chosen = this.comparison?.comparison.chosen;
+    return [...this.views, this.find(chosen)].filter(Boolean).map((view) => view.message);
   }
 
-  /** The answer that is being written, if one is. */
+  /** The answers that are being written. */
   get streaming() {
-    return this.views.findLast((view) => view.isStreaming);
+    const all = [...this.views, ...(this.comparison?.views ?? [])];
+    return all.filter((view) => view.isStreaming);
   }
 
   get lastPrompt() {
@@ -45,21 +50,34 @@ export class Transcript {
    * conversation's last: those before the first of them stay, if it is known here.
    * @param {string | null} after
    * @param {import("./message.js").Message[]} messages
+   * @param {import("./comparison.js").Comparison | null} [comparison] of which the last
+   *   message is one of the answers
    * @returns {boolean} false where `after` is not shown here
    */
-  show(after, messages) {
+  show(after, messages, comparison = null) {
     const kept = after ? this.indexOf(after) + 1 : Math.max(0, this.indexOf(messages[0]?.id));
     if (after && kept === 0) return false;
     this.forgetPending();
     const known = new Map(this.views.splice(kept).map((view) => [view.message.id, view]));
-    for (const message of messages) {
+    for (const message of comparison ? messages.slice(0, -1) : messages) {
       const view = known.get(message.id) ?? viewOf(message, this.actions);
       if (known.delete(message.id)) view.settle(message);
       this.views.push(view);
       this.element.append(view.element);
     }
     for (const view of known.values()) view.element.remove();
+    this.compare(comparison);
     return true;
+  }
+
+  /** @param {import("./comparison.js").Comparison | null} comparison */
+  compare(comparison) {
+    if (this.comparison?.comparison.prompt !== comparison?.prompt) {
+      this.comparison?.element.remove();
+      this.comparison = comparison ? new ComparisonView(this.actions) : null;
+      if (this.comparison) this.element.append(this.comparison.element);
+    }
+    if (comparison) this.comparison?.show(comparison);
   }
 
   /** The messages that led to the first one shown. */
@@ -112,6 +130,7 @@ export class Transcript {
   /** @param {import("./message.js").Message} message */
   settle(message) {
     this.find(message.id)?.settle(message);
+    this.comparison?.showVotes();
   }
 
   /** @param {string | undefined} id */
@@ -121,6 +140,7 @@ export class Transcript {
 
   /** @param {string} id */
   find(id) {
-    return this.views.findLast((view) => view.message.id === id);
+    const beside = this.comparison?.views.find((view) => view.message.id === id);
+    return beside ?? this.views.findLast((view) => view.message.id === id);
   }
 }

@@ -1,0 +1,93 @@
+// @ts-check
+/** Answers of several models to one prompt, side by side, and the vote between them. */
+
+import { make } from "./dom.js";
+import { AnswerView } from "./message.js";
+import { say } from "./words.js";
+
+/** @param {number} index */
+export const letterOf = (index) => String.fromCharCode(65 + index);
+
+/**
+ * @typedef {object} Comparison
+ * @property {string} prompt
+ * @property {"" | "winner" | "tie" | "all_bad"} outcome
+ * @property {string | null} winner
+ * @property {string} chosen the answer with which the conversation goes on
+ * @property {import("./message.js").Message[]} messages
+ * @property {Record<string, Record<string, number>>} parameters by message
+ */
+
+/** "temperature 0.2 · seed 7" @param {Record<string, number>} parameters */
+const described = (parameters) =>
+  Object.entries(parameters ?? {})
+    .map(([name, value]) => `${name} ${value}`)
+    .join(" · ");
+
+export class ComparisonView {
+  /** @param {import("./message_actions.js").MessageActions} actions */
+  constructor(actions) {
+    this.actions = actions;
+    /** @type {AnswerView[]} */
+    this.views = [];
+    this.columns = make("div", { className: "columns" });
+    this.votes = make("div", { className: "votes" });
+    this.votes.setAttribute("role", "group");
+    this.votes.setAttribute("aria-label", say("voteQuestion"));
+    const parts = [this.columns, this.votes];
+    this.element = make("section", { className: "comparison" }, ...parts);
+    this.element.setAttribute("aria-label", say("sideBySide"));
+  }
+
+  /** @param {Comparison} comparison */
+  show(comparison) {
+    this.comparison = comparison;
+    const known = new Map(this.views.map((view) => [view.message.id, view]));
+    this.views = comparison.messages.map((message, index) => {
+      const isChosen = message.id === comparison.chosen;
+      const letter = letterOf(index);
+      const detail = described(comparison.parameters[message.id]);
+      const column = { letter, detail, isChosen };
+      const view = known.get(message.id);
+      if (!view) return new AnswerView(message, this.actions, column);
+      view.column = column;
+      view.settle(message);
+      return view;
+    });
+    for (const view of this.views) {
+      view.element.classList.toggle("is-chosen", view.column?.isChosen ?? false);
+    }
+    // Moved in the page, an element would lose the focus.
+    const elements = this.views.map((view) => view.element);
+    if (elements.some((element, index) => this.columns.children[index] !== element)) {
+      this.columns.replaceChildren(...elements);
+    }
+    this.columns.style.setProperty("--columns", String(this.views.length));
+    this.showVotes();
+  }
+
+  /** Votes are taken once all answers are there. */
+  showVotes() {
+    const { prompt, outcome, winner } = this.comparison;
+    const isOpen = !this.views.some((view) => view.isStreaming);
+    const focused = [...this.votes.children].indexOf(
+      /** @type {any} */ (document.activeElement),
+    );
+    const button = (label, voted, id) => {
+      const isVoted = outcome === voted && winner === id;
+      const options = { type: "button", className: "button", disabled: !isOpen };
+      const element = make("button", options, label);
+      element.setAttribute("aria-pressed", String(isVoted));
+      element.onclick = () => this.actions.vote(prompt, voted, id);
+      return element;
+    };
+    this.votes.replaceChildren(
+      ...this.views.map(({ message }, index) =>
+        button(say("voteFor", { letter: letterOf(index) }), "winner", message.id),
+      ),
+      button(say("voteTie"), "tie", null),
+      button(say("voteBad"), "all_bad", null),
+    );
+    if (focused >= 0) /** @type {HTMLElement} */ (this.votes.children[focused])?.focus();
+  }
+}
