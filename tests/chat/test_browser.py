@@ -94,7 +94,7 @@ def test_a_lost_connection_is_made_again_and_the_stream_goes_on(open_page, engin
 
     page.route_web_socket("**/ws/chat/", between)
     page.reload()
-    ask(page, "go on [[tokens=60 interval_ms=25]]")
+    ask(page, "go on [[tokens=60 interval_ms=80]]")
     expect(last_answer(page)).to_contain_text("t9")
 
     sockets[-1].close(code=1001)
