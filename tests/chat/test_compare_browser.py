@@ -47,7 +47,7 @@ def test_two_models_answer_side_by_side_are_voted_on_and_one_goes_on(
     second.get_by_text("Parameters").click()
     second.get_by_label("Longest answer, in tokens").fill("5")
     page.get_by_role("button", name="Ask these").click()
-    ask(page, "hello [[tokens=40 interval_ms=25]]")
+    ask(page, "hello [[tokens=40 interval_ms=100]]")
     columns = page.locator(".columns .message")
     expect(columns.nth(1).locator(".answer")).to_have_text(words(5))
     expect(columns.nth(1).locator(".byline")).to_contain_text("max_tokens 5")

@@ -76,7 +76,7 @@ async def test_a_version_that_one_tab_chooses_is_shown_in_the_other(site, user):
 
 async def test_a_stopped_answer_goes_on_from_its_last_word(site, user, engine):
     async with Page(user) as page:
-        shown = await page.ask("go on [[tokens=40 interval_ms=20]]")
+        shown = await page.ask("go on [[tokens=40 interval_ms=60]]")
         await page.hear("delta")
         answer = shown["messages"][-1]["id"]
         await page.say(type="stop", message=answer)
@@ -105,7 +105,7 @@ async def test_a_model_that_cannot_go_on_is_asked_to(site, user, engine):
     await Worker.objects.aupdate(can_continue=False)
     await gateway().reload()
     async with Page(user) as page:
-        shown = await page.ask("hello [[tokens=40 interval_ms=20]]")
+        shown = await page.ask("hello [[tokens=40 interval_ms=60]]")
         await page.hear("delta")
         answer = shown["messages"][-1]["id"]
         await page.say(type="stop", message=answer)
@@ -114,14 +114,15 @@ async def test_a_model_that_cannot_go_on_is_asked_to(site, user, engine):
         prompt, more = (await page.hear("conversation"))["messages"]
         await page.read_answer()
 
-    assert (prompt["content"], more["state"]) == ("Please go on.", "streaming")
+    assert (prompt["content"], more["role"]) == ("Please go on.", "assistant")
+    assert more["id"] != answer
     asked = engine.requests("/v1/chat/completions")[-1].body
     assert "continue_final_message" not in asked
 
 
 async def test_reasoning_is_streamed_apart_and_kept(site, user):
     async with Page(user) as page:
-        shown = await page.ask("hm [[reasoning=4 tokens=8 interval_ms=30]]")
+        shown = await page.ask("hm [[reasoning=4 tokens=8 interval_ms=150]]")
         thoughts, seconds = await read_thoughts(page, shown)
         text, answer = await page.read_answer()
 
@@ -134,7 +135,7 @@ async def test_reasoning_is_streamed_apart_and_kept(site, user):
 
 async def test_a_page_that_comes_while_the_model_thinks_has_all_thoughts(site, user):
     async with Page(user) as first, Page(user) as second:
-        shown = await first.ask("hm [[reasoning=20 tokens=24 interval_ms=15]]")
+        shown = await first.ask("hm [[reasoning=20 tokens=24 interval_ms=60]]")
         await first.hear("reasoning")
         await second.say(type="attach", conversation=shown["conversation"]["id"])
         thoughts, _ = await read_thoughts(second, await second.hear("conversation"))
