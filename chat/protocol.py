@@ -281,6 +281,7 @@ def model_fields(models: list[ModelView]) -> list[dict[str, Any]]:
             "name": model.name,
             "aliases": list(model.aliases),
             "description": model.description,
+            "licence": model.licence,
             "context_length": model.context_length,
         }
         for model in models

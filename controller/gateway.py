@@ -19,7 +19,10 @@ from controller.cors import OriginRules, load_origin_rules
 from controller.errors import (
     AuthenticationFailed,
     ModelNotFound,
+    NoWorkerAvailable,
+    QueueFull,
     ShuttingDown,
+    UpstreamFailed,
 )
 from controller.fleet.breaker_rows import BreakerRows, write_breakers
 from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_heartbeats
@@ -48,6 +51,11 @@ from controller.moderation.moderator import Moderator
 from controller.moderation.rules import read_rules
 from controller.relay.client import UpstreamClient
 from controller.relay.exchange import Exchange
+from controller.relay.preparing import (
+    add_defaults,
+    keep_in_context,
+    with_system_prompt,
+)
 from controller.relay.request import InferenceRequest
 from controller.relay.resumable import ResumableStreams
 from controller.relay.retrying import RetryBudget
@@ -65,6 +73,8 @@ BREAKER_WRITE_INTERVAL = timedelta(seconds=1)
 KEY_USE_INTERVAL = timedelta(seconds=10)
 TURN_INTERVAL = timedelta(seconds=0.25)
 STALL_INTERVAL = timedelta(seconds=0.5)
+# No worker of a model has taken the request: its fallback may.
+UNTAKEN = (NoWorkerAvailable, QueueFull, UpstreamFailed)
 LEASE_REPORT_INTERVAL = timedelta(seconds=30)
 RATE_SHARE_INTERVAL = timedelta(seconds=0.25)
 EXCHANGE_INTERVAL = timedelta(seconds=0.1)
@@ -121,6 +131,7 @@ class Gateway:
             raise ShuttingDown("This server is being restarted.", retry_after=2)
         self.bans.check(caller)
         model = self.find_model(caller, request.model)
+        add_defaults(request, model.default_parameters)
         exchange = Exchange(
             caller,
             request,
@@ -131,13 +142,12 @@ class Gateway:
             retries=self.retries,
             on_close=self._close,
         )
+        keep_in_context(request, model, exchange.wish)
         exchange.reservation = await self.limits.reserve(exchange)
         self.exchanges.add(exchange)
         self._idle.clear()
         try:
-            if self.moderator.book and caller is not CLASSIFYING:
-                await self.moderator.moderate(exchange)
-            await exchange.start()
+            await self._start(exchange)
         except BaseException:
             await exchange.aclose()
             raise
@@ -150,20 +160,56 @@ class Gateway:
         """
         return chat_caller(user_id, await self._memberships.teams_of(user_id))
 
+    async def _start(self, exchange: Exchange) -> None:
+        """Begin with the model that was asked for, or else with its fallback."""
+        try:
+            await self._ask(exchange)
+        except UNTAKEN as exc:
+            fallback = self._fallback_of(exchange)
+            if fallback is None:
+                raise
+            logger.info("%s is asked for %s", fallback.name, exchange.model.name)
+            exchange.fall_back(fallback)
+            try:
+                await self._ask(exchange)
+            except UNTAKEN:  # why the model that was asked for did not answer says more
+                exchange.error = exc
+                raise exc from None
+
+    async def _ask(self, exchange: Exchange) -> None:
+        if self.moderator.book and exchange.caller is not CLASSIFYING:
+            await self.moderator.moderate(exchange)
+        request, asked = exchange.request, exchange.request.body
+        request.body = with_system_prompt(request, exchange.model.system_prompt)
+        try:
+            await exchange.start()
+        except BaseException:
+            request.body = asked  # the next model has a system prompt of its own
+            raise
+
+    def _fallback_of(self, exchange: Exchange) -> ModelView | None:
+        """What to ask where no worker of the model took the request; None for nothing
+        that would do, or that the caller may use."""
+        model = self.fleet.snapshot.models.get(exchange.model.fallback)
+        if model is None or exchange.request.task not in model.tasks:
+            return None
+        return model if model.is_for(exchange.caller) else None
+
     def find_model(self, caller: Caller, name: str) -> ModelView:
         """The model of this name or alias. Raises `ModelNotFound`, also for one that
         the caller may not use."""
         model = self.fleet.snapshot.models.get(name)
-        if model is None or not caller.may_use(model.name, *model.aliases):
+        if model is None or not model.is_for(caller):
             raise ModelNotFound(name)
         return model
 
     def models(self, caller: Caller) -> list[ModelView]:
         """What would be dispatched to now for this caller, by name. No I/O."""
+        live = {model.name for model in self.fleet.models() if model.is_for(caller)}
         return [
             model
-            for model in self.fleet.models()
-            if caller.may_use(model.name, *model.aliases)
+            for model in self.fleet.snapshot.listed
+            if (model.name in live or model.fallback in live) and model.is_for(caller)
         ]
 
     async def _ask_classifier(self, model: str, messages: list[dict[str, str]]) -> str:
@@ -316,7 +362,8 @@ class Gateway:
             await self.moderator.adopt(await self._reads.run(read_rules))
             self.bans = await self._reads.run(read_bans)
             self._end_banned()
-        if counts.fleet != known.fleet:
+        # With the keys' topic it is announced who is in which team.
+        if counts.fleet != known.fleet or counts.keys != known.keys:
             await self.reload()
         self._revision = counts
         if settings.WEB_PROCESSES > 1:

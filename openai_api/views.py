@@ -194,6 +194,8 @@ def answer_headers(exchange: Exchange, is_explained: bool) -> dict[str, str]:
     headers = {"X-Switchyard-Overhead-Ms": f"{exchange.overhead_seconds * 1000:.2f}"}
     if is_explained:
         headers["X-Switchyard-Explain"] = exchange.explanation.as_header()
+    if exchange.explanation.fallback_from:
+        headers["X-Switchyard-Fallback"] = exchange.model.name
     if exchange.first_position is not None:
         headers |= queue_headers(exchange)
     return headers
@@ -279,4 +281,6 @@ def model_object(model: ModelView) -> dict[str, Any]:
         "max_model_len": model.context_length,
         "aliases": list(model.aliases),
         "tasks": sorted(model.tasks),
+        "description": model.description,
+        "license": model.licence,
     }

@@ -30,6 +30,7 @@ def worker_view(model: str, number: int, **fields: Any) -> WorkerView:
         "credential_digest": "",
         "weight": 1.0,
         "max_concurrency": 64,
+        "labels": {},
         "is_enabled": True,
         "drain_wished": False,
         "stop_wished": False,

@@ -16,6 +16,7 @@ from controller.admin.base import AnnouncingAdmin
 from controller.admin.labels import clean_labels
 from controller.admin.worker_states import takes_requests
 from controller.models import ModelAlias, Placement, ServedModel
+from controller.relay.preparing import check_parameters
 from workers.protocol import ModelName
 
 
@@ -29,27 +30,91 @@ def clean_model_name(name: str) -> str:
         ) from exc
 
 
+# Headings, and what stands under each.
+FIELDS: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (_("What users see"), ("name", "description", "licence", "is_enabled", "teams")),
+    (
+        _("How it is asked"),
+        ("system_prompt", "default_parameters", "context_limit"),
+    ),
+    (
+        _("Who answers"),
+        ("policy", "required_labels", "canary_percent", "canary_labels", "fallback"),
+    ),
+    (_("Prices"), ("price_prompt", "price_cached", "price_completion")),
+)
+
+
 class ServedModelForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = ServedModel
-        fields = (
-            "name",
-            "description",
-            "policy",
-            "required_labels",
-            "is_enabled",
-            "price_prompt",
-            "price_cached",
-            "price_completion",
-        )
-        widgets = {"required_labels": UnfoldAdminTextareaWidget(attrs={"rows": 2})}
+        fields = tuple(name for _title, names in FIELDS for name in names)
+        widgets: ClassVar = {
+            name: UnfoldAdminTextareaWidget(attrs={"rows": rows})
+            for name, rows in (
+                ("required_labels", 2),
+                ("canary_labels", 2),
+                ("default_parameters", 3),
+                ("system_prompt", 4),
+            )
+        }
         help_texts: ClassVar = {
-            name: _("For a million, in your currency.")
-            for name in ("price_prompt", "price_completion")
+            "teams": _(
+                "Who may see it and ask it; none: everybody. To others it does not"
+                " exist."
+            ),
+            "default_parameters": _(
+                'Of requests that do not say otherwise, such as {"temperature": 0.2}.'
+            ),
+            "system_prompt": _("Put before conversations that bring none."),
+            "context_limit": _(
+                "Tokens of prompt and answer together; empty: what its engines take."
+            ),
+            "canary_percent": _(
+                "So many of 100 sessions go to the workers with the labels below, and"
+                " all others to the rest."
+            ),
+            "canary_labels": _('Such as {"version": "2"}; empty: no canary.'),
+            "fallback": _("Asked where no worker of this model takes a request."),
+            "price_prompt": _("For a million, in your currency."),
+            "price_completion": _("For a million, in your currency."),
         }
 
     def clean_required_labels(self) -> dict[str, str]:
         return clean_labels(self.cleaned_data["required_labels"])
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "canary_percent" in self.fields:  # who may only look has no fields
+            self.fields["canary_percent"].required = False
+
+    def clean_canary_percent(self) -> int:
+        return self.cleaned_data["canary_percent"] or 0
+
+    def clean_canary_labels(self) -> dict[str, str]:
+        return clean_labels(self.cleaned_data["canary_labels"])
+
+    def clean_default_parameters(self) -> dict[str, Any]:
+        try:
+            return check_parameters(self.cleaned_data["default_parameters"])
+        except ValueError as exc:
+            raise forms.ValidationError(str(exc)) from exc
+
+    def clean_fallback(self) -> ServedModel | None:
+        fallback: ServedModel | None = self.cleaned_data["fallback"]
+        if fallback is not None and fallback.pk == self.instance.pk:
+            raise forms.ValidationError(
+                _("A model cannot stand in for itself. Choose another, or none.")
+            )
+        return fallback
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("canary_percent") and not cleaned.get("canary_labels", True):
+            self.add_error(
+                "canary_labels", _("Say which workers are to have the share.")
+            )
+        return cleaned
 
     def clean_name(self) -> str:
         name = clean_model_name(self.cleaned_data["name"])
@@ -101,17 +166,21 @@ class ServedModelAdmin(AnnouncingAdmin):
     announced_topic = "fleet"
     form = ServedModelForm
     inlines = (ModelAliasInline,)
+    fieldsets = tuple((title, {"fields": names}) for title, names in FIELDS)
+    autocomplete_fields = ("teams", "fallback")
     list_display = (
         "name",
         "other_names",
         "parent",
         "shown_state",
         "num_live_workers",
+        "audience",
         "policy",
+        "fallback",
         "created_at",
     )
-    list_filter = ("is_enabled", "policy")
-    list_select_related = ("adapter__parent",)
+    list_filter = ("is_enabled", "policy", "teams")
+    list_select_related = ("adapter__parent", "fallback")
     search_fields = ("name", "aliases__name", "description")
     search_help_text = _("Name, alias or description")
     actions = None
@@ -125,7 +194,7 @@ class ServedModelAdmin(AnnouncingAdmin):
         return models.annotate(
             num_live=Count("workers", filter=live, distinct=True),
             is_served=Exists(registered),
-        ).prefetch_related("aliases")
+        ).prefetch_related("aliases", "teams")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["name"] if obj else []  # its workers know it by this name
@@ -138,6 +207,11 @@ class ServedModelAdmin(AnnouncingAdmin):
     @admin.display(description=_("aliases"))
     def other_names(self, served_model: ServedModel) -> str:
         return ", ".join(alias.name for alias in served_model.aliases.all()) or "-"
+
+    @admin.display(description=_("visible to"))
+    def audience(self, served_model: ServedModel) -> str:
+        names = [team.name for team in served_model.teams.all()]
+        return ", ".join(names) or str(_("everybody"))
 
     @admin.display(description=_("adapter of"))
     def parent(self, served_model: ServedModel) -> str:

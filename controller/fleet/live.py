@@ -215,17 +215,14 @@ class Fleet:
         task that no worker of the model does, `NoWorkerAvailable` when none is live,
         and of its kind `WorkersFull` when none of those has room.
         """
-        dispatcher = self._offering.dispatchers.get((model.name, wish.task))
-        if dispatcher is None:
+        dispatchers = self._offering.dispatchers_for(model, wish)
+        if not dispatchers:
             raise self._none_for(model, wish.task)
+        found = self._choose_among(dispatchers, model, wish, excluded)
+        if found is None and self._offer_again(model):
+            found = self._choose_among(dispatchers, model, wish, excluded)
+        dispatcher, choice = found or (dispatchers[0], None)
         pool = dispatcher.pool
-        choice = self._choose(dispatcher, wish, excluded)
-        is_full = choice is None and self._is_full(dispatcher, excluded)
-        if choice is None and not is_full and self._offer_again(model):
-            choice = self._choose(dispatcher, wish, excluded)
-            is_full = choice is None and self._is_full(dispatcher, excluded)
-        if is_full:
-            raise all_full(model)
         if choice is None:
             pool = self._last_resort(model, wish, excluded)
             choice = dispatcher.choose(wish, pool=pool)
@@ -240,6 +237,7 @@ class Fleet:
             policy_name=dispatcher.policy_name,
             num_candidates=len(pool),
             is_last_resort=pool is not dispatcher.pool,
+            is_canary=model.canary is not None and model.canary.has(load.worker),
         )
         load.breaker.begin()
         load.in_flight += 1
@@ -283,6 +281,26 @@ class Fleet:
         load = self.loads.get(worker.id)
         if load is not None:
             self._offer(load)
+
+    def _choose_among(
+        self,
+        dispatchers: list[Dispatcher],
+        model: ModelView,
+        wish: Wish,
+        excluded: Collection[UUID],
+    ) -> tuple[Dispatcher, Choice | None] | None:
+        """The first with a worker that takes it, and its choice; None if none has one.
+
+        Raises `WorkersFull` where that has workers without room: a canary gets its
+        share of a busy fleet too, and no more.
+        """
+        for dispatcher in dispatchers:
+            choice = self._choose(dispatcher, wish, excluded)
+            if choice is not None:
+                return dispatcher, choice
+            if self._is_full(dispatcher, excluded):
+                raise all_full(model)
+        return None
 
     def _choose(
         self, dispatcher: Dispatcher, wish: Wish, excluded: Collection[UUID]

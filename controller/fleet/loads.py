@@ -99,3 +99,5 @@ class Slot:
     num_candidates: int
     is_last_resort: bool = False
     """Its breaker is open, and there was nobody else."""
+    is_canary: bool = False
+    """It is one of the workers that the model's canary goes to."""

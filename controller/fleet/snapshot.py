@@ -12,6 +12,8 @@ from cryptography.fernet import InvalidToken
 
 from controller.fleet.adapters import Wishes, load_wishes, wished_of
 from controller.fleet.addresses import DEFAULT_PORTS, ResolvedAddress
+from controller.fleet.audiences import Audience, load_audiences
+from controller.identity.caller import Caller
 from controller.models import ModelAlias, Placement, ServedModel, Worker
 from controller.prices import FREE, Prices
 from controller.relay.client import Target
@@ -45,6 +47,7 @@ class WorkerView:
     credential_digest: str = field(repr=False)
     weight: float
     max_concurrency: int
+    labels: Mapping[str, str]
     is_enabled: bool
     drain_wished: bool
     stop_wished: bool
@@ -63,6 +66,18 @@ class WorkerView:
     waiting: int
 
 
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A share of a model's sessions, and the workers that it goes to."""
+
+    share: float
+    """0 to 1."""
+    labels: Mapping[str, str]
+
+    def has(self, worker: WorkerView) -> bool:
+        return self.labels.items() <= worker.labels.items()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelView:
     """A served model and all registered workers that may serve it, live or not."""
@@ -76,10 +91,27 @@ class ModelView:
     workers: tuple[WorkerView, ...]
     tasks: frozenset[str]
     context_length: int
-    """The longest that any of its workers takes; 0 without workers."""
+    """The longest that any of its workers takes, and the operator allows; 0 if neither
+    is known."""
     parent: str
     """The base model's name, for an adapter; else empty."""
     prices: Prices = FREE
+    licence: str = ""
+    audience: Audience | None = None
+    """For whom it is; None: for everybody."""
+    default_parameters: Mapping[str, Any] = field(default_factory=dict)
+    system_prompt: str = ""
+    context_limit: int | None = None
+    """The operator's, where that is less than what the engines take."""
+    canary: Canary | None = None
+    fallback: str = ""
+    """The model that is asked where no worker of this one takes a request."""
+
+    def is_for(self, caller: Caller) -> bool:
+        """Whether the caller may know of it and ask it."""
+        if not caller.may_use(self.name, *self.aliases):
+            return False
+        return self.audience is None or self.audience.includes(caller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +129,7 @@ class Snapshot:
 
 
 def load_snapshot() -> Snapshot:
-    """The fleet as it stands in the database. Five queries, whatever its size."""
+    """The fleet as it stands in the database. At most seven queries."""
     placements: dict[UUID, list[Placement]] = {}
     for row in Placement.objects.filter(worker__left_at=None).select_related(
         "served_model"
@@ -112,9 +144,14 @@ def load_snapshot() -> Snapshot:
         for name in worker_view.placements:
             serving.setdefault(name, []).append(worker_view)
     models: dict[str, ModelView] = {}
-    for served in ServedModel.objects.filter(is_enabled=True):
+    audiences = load_audiences()
+    enabled = ServedModel.objects.filter(is_enabled=True).select_related("fallback")
+    for served in enabled:
         view = _model_view(
-            served, aliases.get(served.id, []), serving.get(served.name, [])
+            served,
+            aliases.get(served.id, []),
+            serving.get(served.name, []),
+            audiences.get(served.id),
         )
         for name in (view.name, *view.aliases):
             models[name] = view
@@ -165,6 +202,7 @@ def _worker_view(worker: Worker, rows: list[Placement], wishes: Wishes) -> Worke
         credential_digest=worker.credential_digest,
         weight=worker.weight,
         max_concurrency=worker.max_concurrency,
+        labels=worker.labels,
         is_enabled=worker.is_enabled,
         drain_wished=worker.drain_wished,
         stop_wished=worker.stop_wished,
@@ -200,9 +238,16 @@ def _target(worker: Worker) -> Target:
 
 
 def _model_view(
-    served: ServedModel, aliases: list[str], workers: list[WorkerView]
+    served: ServedModel,
+    aliases: list[str],
+    workers: list[WorkerView],
+    audience: Audience | None,
 ) -> ModelView:
     placements = [worker.placements[served.name] for worker in workers]
+    longest = max((p.context_length for p in placements), default=0)
+    limit = served.context_limit
+    if limit and longest and limit >= longest:
+        limit = None  # the engines refuse earlier
     return ModelView(
         name=served.name,
         aliases=tuple(sorted(aliases)),
@@ -212,7 +257,20 @@ def _model_view(
         created_at=served.created_at,
         workers=tuple(workers),
         tasks=frozenset().union(*(placement.tasks for placement in placements)),
-        context_length=max((p.context_length for p in placements), default=0),
+        context_length=limit or longest,
         parent=max((placement.parent for placement in placements), default=""),
         prices=served.prices,
+        licence=served.licence,
+        audience=audience,
+        default_parameters=served.default_parameters,
+        system_prompt=served.system_prompt,
+        context_limit=limit,
+        canary=_canary(served),
+        fallback=served.fallback.name if served.fallback else "",
     )
+
+
+def _canary(served: ServedModel) -> Canary | None:
+    if not served.canary_labels:
+        return None
+    return Canary(share=served.canary_percent / 100, labels=served.canary_labels)

@@ -191,7 +191,7 @@ class Turns:
             # By person: their keys are theirs to make, as many as they like.
             caller=f"user:{caller.user_id}" if caller.user_id else caller.identity,
             lane=caller.face,
-            kind=(wish.task, gone),
+            kind=(wish.task, gone, model.canary and wish.draw < model.canary.share),
             wish=wish,
             excluded=gone,
             is_returning=bool(gone),

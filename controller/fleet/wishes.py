@@ -1,6 +1,8 @@
 """What a request wants of the fleet, in the few words that a choice depends on."""
 
 import os
+import random
+import zlib
 from dataclasses import dataclass
 
 from controller.fleet.prompts import (
@@ -30,6 +32,8 @@ class Wish:
     policy does not look at it, or the prompt is shorter than a block."""
     session: str = ""
     """Requests with the same one should meet on one worker; empty: no matter where."""
+    draw: float = 1.0
+    """0 to 1, the same for all of a session: below a canary's share, it is for that."""
 
     def tokens_in_blocks(self, num_blocks: int) -> int:
         """About how many of the prompt's tokens are in its first blocks."""
@@ -44,9 +48,18 @@ def wish_for(caller: Caller, request: InferenceRequest, *, reads_prompt: bool) -
     """
     text, num_media = prompt_text(request.body)
     salt = hash((_SECRET, caller.team_id))
+    session = f"{caller.identity} {request.session}" if request.session else ""
     return Wish(
         task=request.task,
         prompt_tokens=estimate_tokens(text, num_media),
         chain=hash_chain(text, salt) if reads_prompt else (),
-        session=f"{caller.identity} {request.session}" if request.session else "",
+        session=session,
+        draw=_draw(session),
     )
+
+
+def _draw(session: str) -> float:
+    """By the session, alike in every web process; without one, at random."""
+    if not session:
+        return random.random()  # noqa: S311  # a share, not a secret
+    return zlib.crc32(session.encode()) / 2**32

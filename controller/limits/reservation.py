@@ -90,6 +90,13 @@ class Reservation:
         self.budgets: list[BudgetHold] = []
         self._is_settled = False
 
+    def reprice(self, prices: Prices) -> None:
+        """Count by these prices from now on: another model is asked."""
+        if self.budgets:
+            self.prices = prices
+        for hold in self.budgets:
+            hold.prices = prices
+
     def lower(self, body: dict[str, Any]) -> None:
         """Make the answer as long as every budget pays for, and free what others hold
         for a longer one."""

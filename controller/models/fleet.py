@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import Self
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils.timezone import now
@@ -32,6 +32,39 @@ class ServedModel(models.Model):
 
     name = models.CharField(max_length=200, unique=True)
     description = models.TextField(blank=True)
+    licence = models.CharField(
+        max_length=200,
+        blank=True,
+        db_default="",
+        help_text="Shown to users beside the description, such as Apache-2.0.",
+    )
+    # Who may ask for it; none: everybody. Others are told that it does not exist.
+    teams = models.ManyToManyField(
+        "controller.Team", blank=True, related_name="served_models"
+    )
+    # Of each request that does not say otherwise: `controller.relay.preparing`.
+    default_parameters = models.JSONField(
+        default=dict, db_default=models.Value({}, models.JSONField()), blank=True
+    )
+    system_prompt = models.TextField(blank=True, db_default="")
+    # In tokens; below what its engines would take.
+    context_limit = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    # So many percent of its sessions go to the workers with these labels.
+    canary_percent = models.PositiveSmallIntegerField(
+        "canary share (percent)",
+        default=0,
+        db_default=0,
+        validators=[MaxValueValidator(100)],
+    )
+    canary_labels = models.JSONField(
+        default=dict, db_default=models.Value({}, models.JSONField()), blank=True
+    )
+    # Asked instead where none of its own workers takes a request.
+    fallback = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     policy = models.CharField(
         max_length=30,
         choices=Policy,

@@ -104,9 +104,18 @@ class Claim:
             self._fleet.release(self.slot)
             self.slot = None
 
+    def begin_again(self, wish: Wish) -> None:
+        """Let go of all that is held, to ask for something else."""
+        self.release()
+        self._leave_line()
+        self.worker, self._wish = None, wish
+
     def give_up(self) -> None:
         """Leave the line for good."""
         self._is_given_up = True
+        self._leave_line()
+
+    def _leave_line(self) -> None:
         if self._turn is not None:
             self._watch.unqueue()
             self._turns.leave(self._turn)

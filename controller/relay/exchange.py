@@ -67,8 +67,6 @@ class Exchange:
     ) -> None:
         self.caller = caller
         self.request = request
-        self.model = model
-        self.wish = wish_for(caller, request, reads_prompt=fleet.reads_prompts(model))
         self.error: SwitchyardError | None = None
         self.reservation: Reservation = UNLIMITED
         self.screen: Screen | None = None
@@ -77,12 +75,12 @@ class Exchange:
         """The same for an answer that does not stream: (what is let out of it, why it
         ended if for another reason)."""
         self._fleet = fleet
+        self._client = client
         self._watch = watch = Stopwatch(request.arrived_at)
+        self._ask_of(model)
         self._claim = Claim(
             caller, request, self.wish, fleet=fleet, turns=turns, watch=watch
         )
-        self._mover = Mover(request, model, fleet)
-        self._upstream = Upstream(request, model.name, self._mover, client, watch)
         self._tries = Tries(self._claim, self._upstream, fleet, retries)
         self._on_close = on_close
         self._block = b""
@@ -91,6 +89,15 @@ class Exchange:
         self._break: UpstreamBroken | None = None
         self._is_over = False
         self._is_closed = False
+
+    def _ask_of(self, model: ModelView) -> None:
+        request, reads_prompt = self.request, self._fleet.reads_prompts(model)
+        self.model = model
+        self.wish = wish_for(self.caller, request, reads_prompt=reads_prompt)
+        self._mover = Mover(request, model, self._fleet)
+        self._upstream = Upstream(
+            request, model.name, self._mover, self._client, self._watch
+        )
 
     # -- what came of it -------------------------------------------------------
 
@@ -208,6 +215,17 @@ class Exchange:
             raise self.error from None
         finally:
             self._starting = None
+
+    def fall_back(self, model: ModelView) -> None:
+        """Ask this model from the next start on: no worker of the other has taken the
+        request, and nothing of it has gone out."""
+        self.explanation.fallback_from = self.model.name
+        self._tries.let_go()
+        self._ask_of(model)
+        self._claim.begin_again(self.wish)
+        self._tries.upstream = self._upstream
+        self.reservation.reprice(model.prices)
+        self.error = self.screen = self.revise = None
 
     # -- the answer ------------------------------------------------------------
 

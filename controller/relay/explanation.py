@@ -37,6 +37,8 @@ class Try:
         }
         if slot.is_last_resort:
             shown["last_resort"] = True
+        if slot.is_canary:
+            shown["canary"] = True
         if choice.cached_tokens:
             shown["cached_tokens"] = choice.cached_tokens
         if choice.scores and slot.num_candidates > 1:
@@ -63,6 +65,8 @@ class Explanation:
 
     tries: list[Try] = field(default_factory=list)
     num_tries: int = 0
+    fallback_from: str = ""
+    """The model that was asked for, if its fallback was asked instead."""
 
     def chose(self, slot: Slot) -> None:
         self.num_tries += 1
@@ -77,11 +81,15 @@ class Explanation:
 
     def as_dict(self) -> dict[str, Any]:
         tries = [each.as_dict() for each in self.tries]
-        return {"tries": tries, "num_tries": self.num_tries}
+        content: dict[str, Any] = {"tries": tries, "num_tries": self.num_tries}
+        if self.fallback_from:
+            content["fallback_from"] = self.fallback_from
+        return content
 
     def as_json(self) -> str | None:
         """For the ledger; None where no worker was chosen."""
-        return _encode(self.as_dict()).decode() if self.tries else None
+        is_told = self.tries or self.fallback_from
+        return _encode(self.as_dict()).decode() if is_told else None
 
     def as_header(self) -> str:
         """Compact, in ASCII; the first tries' scores are left out if it is too long."""

@@ -38,8 +38,9 @@ class Tries:
     ) -> None:
         self.num_retries = 0
         self.explanation = Explanation()
+        self.upstream = upstream
+        """What asks them; another one once another model is asked."""
         self._claim = claim
-        self._upstream = upstream
         self._fleet = fleet
         self._budget = budget
 
@@ -88,7 +89,7 @@ class Tries:
     def let_go(self) -> None:
         """Free the worker that was asked last, if it is held still."""
         self._claim.release()
-        self._upstream.let_go()
+        self.upstream.let_go()
 
     async def _earn_retry(self, failed: Slot, failure: SwitchyardError) -> None:
         """Wait for a retry's moment; raises the failure where the budget is spent.
@@ -106,7 +107,7 @@ class Tries:
     async def _ask(self, worker: WorkerView) -> bytes:
         """This worker's first bytes. Raises `WorkerFailed` to try another."""
         try:
-            block = await self._upstream.ask(worker)
+            block = await self.upstream.ask(worker)
         except UpstreamUnreachable as exc:
             self._fleet.refused_connection(worker, str(exc))
             error = UpstreamFailed("The worker behind this model cannot be reached.")
@@ -117,7 +118,7 @@ class Tries:
         except (SwitchyardError, WorkerFailed) as exc:
             self._judge_answer(worker, exc)
             raise
-        if self._upstream.is_complete:
+        if self.upstream.is_complete:
             self.let_go()  # the engine is free, however slowly our client reads
         self._fleet.breaker_of(worker).succeed()
         self._claim.prefilled()
@@ -125,7 +126,7 @@ class Tries:
 
     def _judge_answer(self, worker: WorkerView, exc: Exception) -> None:
         """Count a refusal that is the worker's own fault, never one of a client's."""
-        status = self._upstream.status
+        status = self.upstream.status
         if status == 200 and isinstance(exc, SwitchyardError):
             status = exc.status  # the engine said so inside its answer
         # 401: our key for the engine, which no client can spoil.

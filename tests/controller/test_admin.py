@@ -146,7 +146,13 @@ def test_every_list_and_form_opens(console, model):
 
 MAKERS = {
     "worker": lambda n: make_worker(f"model-{n % 3}", "common"),
-    "servedmodel": lambda n: make_worker(make_served_model(aliases=[f"alias-{n}"])),
+    "servedmodel": lambda n: (
+        make_worker(
+            make_served_model(aliases=[f"alias-{n}"], fallback=make_served_model())
+        )
+        .served_models.get()
+        .teams.add(make_team())
+    ),
     "adapter": lambda n: make_adapter(
         make_worker(f"model-{n % 3}", takes_adapters=True).served_models.get()
     ),

@@ -6,6 +6,7 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils.timezone import now
 
+from controller.fleet.snapshot import Canary, load_snapshot
 from controller.models import (
     ModelAlias,
     Revision,
@@ -16,6 +17,7 @@ from controller.models import (
 from tests.factories import (
     make_operator,
     make_served_model,
+    make_team,
     make_user,
     make_worker,
 )
@@ -361,6 +363,53 @@ def test_labels_that_a_model_requires_are_texts(console):
     assert refused.context["errors"]
     model.refresh_from_db()
     assert model.required_labels == {"zone": "eu"}
+
+
+def test_who_may_use_a_model_and_who_answers_is_what_the_form_said(console):
+    model, fallback, team = make_served_model("a"), make_served_model("b"), make_team()
+    fields = {
+        "licence": "MIT",
+        "teams": [team.pk],
+        "default_parameters": '{"temperature": 0.2}',
+        "system_prompt": "Be brief.",
+        "context_limit": "2048",
+        "canary_percent": "5",
+        "canary_labels": '{"version": "2"}',
+        "fallback": fallback.pk,
+    }
+
+    saved = console.post(change_url(model), model_form(**fields))
+
+    assert saved.status_code == 302, saved.context["errors"]
+    [view] = [each for each in load_snapshot().listed if each.name == "a"]
+    assert view.audience.teams == {team.pk}
+    assert (view.licence, view.system_prompt) == ("MIT", "Be brief.")
+    assert view.default_parameters == {"temperature": 0.2}
+    assert (view.context_limit, view.fallback) == (2048, "b")
+    assert view.canary == Canary(share=0.05, labels={"version": "2"})
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "reason"),
+    [
+        ("default_parameters", '{"temprature": 1}', "temprature"),
+        ("default_parameters", "[1]", "object"),
+        ("canary_percent", "101", "100"),
+        ("canary_percent", "5", "which workers"),
+        ("context_limit", "0", "1"),
+        ("fallback", "itself", "stand in for itself"),
+    ],
+)
+def test_what_a_model_cannot_be_is_refused_with_the_reason(
+    console, field, wrong, reason
+):
+    model = make_served_model("a")
+    given = model.pk if wrong == "itself" else wrong
+
+    refused = console.post(change_url(model), model_form(**{field: given}))
+
+    assert refused.status_code == 200
+    assert reason in str(refused.context["errors"])
 
 
 def test_live_workers_of_a_model_are_counted(console):

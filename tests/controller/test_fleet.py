@@ -466,7 +466,7 @@ def test_a_snapshot_knows_a_model_by_all_its_names(db, django_assert_num_queries
     make_worker(model, left_at=now())
     make_served_model("hidden", is_enabled=False)
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         snapshot = load_snapshot()
 
     assert set(snapshot.models) == {MODEL, "gpt-4", "small"}
@@ -481,7 +481,7 @@ def test_a_snapshot_costs_the_same_for_a_large_fleet(db, django_assert_num_queri
     for model in models:
         make_adapter(model)
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         load_snapshot()
 
 

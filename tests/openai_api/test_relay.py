@@ -13,6 +13,8 @@ from tests.product import (
     events_of,
     joined,
     manage,
+    model_named,
+    wait_until_listed,
 )
 from workers.protocol import Task
 
@@ -192,3 +194,30 @@ def test_a_task_that_no_worker_of_the_model_does_is_refused(product: Product):
 
     assert (refused.status, refused.error["code"]) == (400, "unsupported_task")
     assert answered.status == 200
+
+
+def test_an_answer_of_a_fallback_says_which_model_it_is_of(product: Product):
+    code = """
+from controller.models import Revision, ServedModel
+ServedModel.objects.create(
+    name="away", licence="MIT", fallback=ServedModel.objects.get(name="mock-1")
+)
+Revision.bump("fleet")
+"""
+    done = manage(product.var_dir, "shell", "--command", code)
+    assert done.returncode == 0, done.stdout
+    wait_until_listed(product, "away")
+
+    for stream in (False, True):
+        answer = product.chat(model="away", stream=stream)
+        usual = product.chat(stream=stream)
+
+        assert (answer.status, answer.headers["x-switchyard-fallback"]) == (
+            200,
+            "mock-1",
+        )
+        assert "x-switchyard-fallback" not in usual.headers
+        row = product.ledger_row(request_id=answer.headers["x-request-id"])
+        assert row["model"] == "mock-1"
+        assert json.loads(row["explanation"])["fallback_from"] == "away"
+    assert model_named(product, "away")["license"] == "MIT"

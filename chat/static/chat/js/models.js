@@ -85,7 +85,7 @@ export class Models {
     const length = model.context_length;
     const context = length ? say("contextLength", { count: count(length) }) : "";
     const words = make("span", {}, make("strong", { textContent: model.name }));
-    for (const line of [model.description, context]) {
+    for (const line of [model.description, model.licence, context]) {
       if (line) words.append(make("small", { textContent: line }));
     }
     const option = make("button", { type: "button", className: "menu-item model-option" });
