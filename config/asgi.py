@@ -16,15 +16,16 @@ from django.conf import settings
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chat.generations import running_generations
-from chat.routing import websocket_urlpatterns
+from chat.routing import websocket_urlpatterns as chat_sockets
 from controller.gateway import running_gateway
 from controller.lean import LeanHandler
+from controller.routing import websocket_urlpatterns as fleet_sockets
 from controller.serving.lifespan import Lifespan
 from controller.serving.mounting import Application, below, by_first_segment, by_type
 
 lifespan = Lifespan(running_gateway, running_generations)
 sockets: Any = AllowedHostsOriginValidator(
-    AuthMiddlewareStack(URLRouter(cast("Any", websocket_urlpatterns)))
+    AuthMiddlewareStack(URLRouter(cast("Any", [*chat_sockets, *fleet_sockets])))
 )
 application: Application = by_type(
     {

@@ -407,6 +407,10 @@ CELERY_BEAT_SCHEDULE = {
         "task": "controller.tasks.prune_audit_log",
         "schedule": 3600,
     },
+    "prune worker samples": {
+        "task": "controller.tasks.prune_worker_samples",
+        "schedule": 3600,
+    },
     "prune flags": {"task": "controller.tasks.prune_flags", "schedule": 3600},
     "reconcile ledger": {
         "task": "controller.tasks.reconcile_ledger",

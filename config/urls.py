@@ -15,6 +15,7 @@ if "controller" in settings.SERVED_ROLES:
     # Before the console's own: strangers go to the accounts' page.
     urlpatterns.append(path("admin/login/", sign_in))
     urlpatterns.append(path("admin/usage/", include("controller.admin.usage")))
+    urlpatterns.append(path("admin/fleet/", include("controller.admin.fleet_pages")))
     urlpatterns.append(path("admin/", admin.site.urls))
 if "chat" in settings.SERVED_ROLES:
     urlpatterns.append(path("", include("chat.urls")))

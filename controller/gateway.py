@@ -28,6 +28,7 @@ from controller.fleet.breaker_rows import BreakerRows, write_breakers
 from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_heartbeats
 from controller.fleet.live import Fleet
 from controller.fleet.probing import Prober
+from controller.fleet.samples import SampleBook, write_samples
 from controller.fleet.snapshot import ModelView, load_snapshot
 from controller.fleet.turns import Turns
 from controller.identity.caller import Caller, chat_caller
@@ -68,6 +69,7 @@ Batch = TypeVar("Batch")
 
 # Questions of moderation to a model that judges: nobody's use, and not judged again.
 CLASSIFYING = Caller(face=LedgerEntry.Face.PROBE.value, identity="moderation")
+SAMPLE_INTERVAL = timedelta(seconds=30)
 HEARTBEAT_WRITE_INTERVAL = timedelta(seconds=1)
 BREAKER_WRITE_INTERVAL = timedelta(seconds=1)
 KEY_USE_INTERVAL = timedelta(seconds=10)
@@ -88,6 +90,7 @@ class Gateway:
         self.fleet = Fleet()
         self.turns = Turns(self.fleet)
         self.ledger = LedgerQueue(settings.LEDGER_MAX_QUEUED)
+        self.samples = SampleBook()
         self.client = UpstreamClient()
         self.retries = RetryBudget()
         self._prober = Prober(self.fleet, self.client)
@@ -233,6 +236,7 @@ class Gateway:
         exchange.settle_turn(finished)
         self.limits.settle(exchange.reservation, exchange, finished)
         self.ledger.add(finished)
+        self.samples.note(finished)
         if not self.exchanges:
             self._idle.set()
 
@@ -248,6 +252,7 @@ class Gateway:
             self._every(settings.LEDGER_FLUSH_INTERVAL, self._write_flags),
             self._every(HEARTBEAT_WRITE_INTERVAL, self._write_heartbeats),
             self._every(BREAKER_WRITE_INTERVAL, self._write_breakers),
+            self._every(SAMPLE_INTERVAL, self._write_samples),
             self._every(settings.PROBE_INTERVAL, self._prober.probe_suspects),
             self._every(KEY_USE_INTERVAL, self._write_key_use),
             self._every(TURN_INTERVAL, self._tick_turns),
@@ -333,8 +338,14 @@ class Gateway:
     async def _write_heartbeats(self) -> None:
         self.client.sweep()
         heard = self.fleet.take_heartbeats()
+        self.samples.hear(heard)
         await self._write_or(self.fleet.give_back, write_heartbeats, heard)
         await self._writes.run(mark_expired, self.fleet.silent_workers())
+
+    async def _write_samples(self) -> None:
+        # Those of a database that fails are lost: they are for looking at.
+        if taken := self.samples.take(self.fleet.snapshot.workers):
+            await self._writes.run(write_samples, taken)
 
     async def _write_breakers(self) -> None:
         held = self._breaker_rows.take_due()

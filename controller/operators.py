@@ -1,12 +1,19 @@
-"""Operators' keys: reading the fleet by a credential instead of a session."""
+"""Operators without a page of the admin: known by a key, or by their session."""
 
 from collections.abc import Mapping
+from importlib import import_module
 
+from channels.db import database_sync_to_async
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.http import HttpRequest
+
+from controller.accounts import second_factor
 from controller.errors import PermissionRefused
 from controller.gateway import gateway
 from controller.identity.bounds import KeyUse
 from controller.identity.credentials import read_credential
-from controller.models import ApiKey
+from controller.models import ApiKey, User
 
 ENDPOINT = "/controller/"  # a key that is bound to endpoints is not for it
 
@@ -26,3 +33,18 @@ async def bears_operators_key(meta: Mapping[str, str]) -> bool:
             "This API key lacks the scope `fleet`. Use one that has it."
         )
     return True
+
+
+@database_sync_to_async
+def operator_of(session_key: str | None, permission: str) -> User | None:
+    """The active member of staff who is signed in by this session now and has the
+    permission, and the second factor if one is required; None for anybody else."""
+    if not session_key:
+        return None
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    user = get_user(request)
+    if not isinstance(user, User) or not user.is_active or not user.is_staff:
+        return None
+    may = user.has_perm(permission) and not second_factor.is_missing(user)
+    return user if may else None

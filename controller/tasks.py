@@ -8,6 +8,7 @@ from django.conf import settings
 from django.utils.timezone import now
 
 from controller import retention
+from controller.fleet.samples import prune_samples
 from controller.ledger import reconciliation, rollups
 from controller.limits import alerts, announcements
 from controller.limits.reconciliation import prune_spendings, reconcile_leases
@@ -67,6 +68,12 @@ def prune_ledger() -> None:
     retention.prune_engine_starts(before)
     if num_pruned := retention.prune_ledger(before):
         logger.info("pruned %d ledger entries from before %s", num_pruned, before)
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def prune_worker_samples() -> None:
+    """Delete what the pages of the fleet show no more."""
+    prune_samples()
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]

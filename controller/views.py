@@ -6,18 +6,15 @@ one of them stands in the log with its reason.
 
 import logging
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from channels.db import database_sync_to_async
 from django.conf import settings
-from django.contrib.auth import get_user
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 
-from controller.accounts import second_factor
 from controller.errors import (
     AuthenticationFailed,
     InvalidRequest,
@@ -30,7 +27,7 @@ from controller.fleet.permits import check_bearer
 from controller.gateway import Gateway, gateway
 from controller.identity.credentials import read_credential
 from controller.lean import LeanAPIView, LeanRequest, error_response
-from controller.operators import bears_operators_key
+from controller.operators import bears_operators_key, operator_of
 from workers.protocol import (
     PROTOCOL_VERSION,
     CheckRequest,
@@ -139,20 +136,11 @@ async def admit_operator(request: LeanRequest, permission: str) -> None:
     if await bears_operators_key(request.META):
         return
     session_key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
-    if not session_key or not await _is_staff(session_key, permission):
+    if not session_key or not await operator_of(session_key, permission):
         raise AuthenticationFailed(
             "Send an API key with the scope `fleet` as Authorization: Bearer KEY, or"
             " sign in to the admin."
         )
-
-
-@database_sync_to_async
-def _is_staff(session_key: str, permission: str) -> bool:
-    request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user = get_user(request)
-    may = user.is_active and user.is_staff and user.has_perm(permission)
-    return may and not second_factor.is_missing(user)
 
 
 async def _take_over(running: Gateway) -> None:

@@ -35,6 +35,7 @@ def worker_view(model: str, number: int, **fields: Any) -> WorkerView:
         "drain_wished": False,
         "stop_wished": False,
         "rotation_wished": False,
+        "log_wished_until": None,
         "can_continue": False,
         "extra_body": {},
         "extra_headers": {},

@@ -36,6 +36,7 @@ from workers.engine_client import EngineClient
 from workers.engine_guard import KEY_FILE_VARIABLE
 from workers.errors import BadSetting, CannotStart
 from workers.key_rotation import KeyRotation
+from workers.log_tail import log_tail
 from workers.logs import set_up_logging
 from workers.protocol import Capacity, JoinRequest, ModelOffer, Task
 from workers.registration import Registration
@@ -110,6 +111,7 @@ class Agent:
     async def run(self) -> int:
         async with aiohttp.ClientSession() as session:
             client = self._engine_client(session)
+            log_tail.hide(client.key)
             engine = self._with_key_file(client.key)
             supervisor = EngineSupervisor(self._config, engine, client)
             logger.info("The engine listens at %s once it is loaded.", client.url)

@@ -7,6 +7,8 @@ import aiohttp
 import msgspec
 
 from workers.protocol import (
+    CheckAnswer,
+    CheckRequest,
     Heartbeat,
     HeartbeatAnswer,
     JoinAnswer,
@@ -88,21 +90,26 @@ class ControllerClient:
     ) -> None:
         self._session = session
         self._trust = trust or True
-        self._workers_url = f"{controller}/controller/workers/"
+        self._url = f"{controller}/controller/"
 
     async def join(self, request: JoinRequest, bearer: str) -> JoinAnswer:
-        answer = await self._call("POST", "", bearer, request, JOIN_TIMEOUT)
+        answer = await self._call("POST", "workers/", bearer, request, JOIN_TIMEOUT)
         return _decoded(answer, JoinAnswer)
 
     async def heartbeat(
         self, worker_id: str, credential: str, heartbeat: Heartbeat
     ) -> HeartbeatAnswer:
-        path = f"{worker_id}/heartbeat/"
+        path = f"workers/{worker_id}/heartbeat/"
         answer = await self._call("POST", path, credential, heartbeat)
         return _decoded(answer, HeartbeatAnswer)
 
+    async def check(self, request: CheckRequest, bearer: str) -> CheckAnswer:
+        """What the controller says of a join token, which is not spent."""
+        answer = await self._call("POST", "check/", bearer, request)
+        return _decoded(answer, CheckAnswer)
+
     async def leave(self, worker_id: str, credential: str) -> None:
-        await self._call("DELETE", f"{worker_id}/", credential)
+        await self._call("DELETE", f"workers/{worker_id}/", credential)
 
     async def _call(
         self,
@@ -118,7 +125,7 @@ class ControllerClient:
         try:
             async with self._session.request(
                 method,
-                self._workers_url + path,
+                self._url + path,
                 data=msgspec.json.encode(body) if body is not None else None,
                 headers=headers,
                 timeout=timeout,

@@ -7,6 +7,8 @@ import re
 import sys
 from typing import BinaryIO
 
+from workers.log_tail import LineSplitter, log_tail
+
 # "Loading safetensors checkpoint shards:  43% Completed | 3/7", as vLLM says it, or
 # "Loading weights:  43%|####", as transformers does; each overwrites the last.
 _PROGRESS = re.compile(rb"Loading [^\r\n%]{1,100}?(\d{1,3})%")
@@ -64,13 +66,16 @@ class _Relay(asyncio.Protocol):
         self._output = output
         self._to = to
         self._tail = b""
+        self._lines = LineSplitter(log_tail)
 
     def data_received(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # nobody reads ours: the engine goes on
             self._to.write(data)
             self._to.flush()
+        self._lines.feed(data)
         self._output.read(self._tail + data)
         self._tail = (self._tail + data)[-_KEPT_BYTES:]
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lines.close()
         self.ended.set()

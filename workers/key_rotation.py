@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from workers.engine_client import EngineClient
+from workers.log_tail import log_tail
 from workers.registration import Registration
 from workers.state import StateDir
 
@@ -29,6 +30,7 @@ class KeyRotation:
         if self._under_way is not None and not self._under_way.done():
             return
         old, new = self._client.key, secrets.token_urlsafe(32)
+        log_tail.hide(new)
         try:
             self._state_dir.write_engine_keys([new, old])
         except OSError as error:

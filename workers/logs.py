@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from workers.log_tail import log_tail
+
 FORMATS = ("text", "json")
 
 
@@ -24,11 +26,13 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(log_format: str) -> None:
-    """Send what is logged from INFO on to standard error, in one of `FORMATS`."""
+    """Send what is logged from INFO on to standard error, in one of `FORMATS`; the last
+    lines are kept."""
     handler = logging.StreamHandler()
     handler.setFormatter(
         JsonFormatter()
         if log_format == "json"
         else logging.Formatter("%(asctime)s %(levelname)s agent: %(message)s")
     )
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    log_tail.setFormatter(handler.formatter)
+    logging.basicConfig(level=logging.INFO, handlers=[handler, log_tail])

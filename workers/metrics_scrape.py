@@ -33,6 +33,7 @@ class EngineNumbers:
         num_restarts: int,
         models: list[str],
         adapters: list[AdapterReport],
+        log: list[str] | None = None,
     ) -> Heartbeat:
         return Heartbeat(
             state=state,
@@ -40,6 +41,7 @@ class EngineNumbers:
             num_restarts=num_restarts,
             models=models,
             adapters=adapters,
+            log=log,
             running=self.running,
             waiting=self.waiting,
             kv_cache_usage=self.kv_cache_usage,

@@ -27,9 +27,12 @@ from msgspec import Meta, Struct, field
 PROTOCOL_VERSION = 1
 
 MAX_REASON = 500
+MAX_LOG_LINES = 200
+MAX_LOG_LINE = 500  # characters
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none
 
 NonNegativeInt = Annotated[int, Meta(ge=0)]
+LogLine = Annotated[str, Meta(max_length=MAX_LOG_LINE, pattern=NO_NUL)]
 PositiveInt = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 ModelName = Annotated[
@@ -186,6 +189,8 @@ class Heartbeat(Struct, kw_only=True, frozen=True):
     """Names loaded now."""
     adapters: Annotated[list[AdapterReport], Meta(max_length=256)] = []
     """Those that are wished, and those that are being unloaded."""
+    log: Annotated[list[LogLine], Meta(max_length=MAX_LOG_LINES)] | None = None
+    """The last lines of engine and agent, without secrets, if they are wished."""
 
 
 class AdapterWish(Struct, kw_only=True, frozen=True):
@@ -207,13 +212,15 @@ class HeartbeatAnswer(Struct, kw_only=True, frozen=True):
     """Drain, then end the process."""
     rotate_key: bool = False
     """Give the engine a new key and join again with it; the old one may end later."""
+    send_log: bool = False
+    """Send the last lines of the log with each heartbeat, the next one at once."""
     adapters: list[AdapterWish] | None = None
     """All that the worker should have; what it was told of before and is not in here is
     to be unloaded. None: nothing is wished either way."""
 
 
 class CheckRequest(Struct, kw_only=True, frozen=True):
-    """What `workers.check` wants to know before a worker joins; nothing is stored."""
+    """What `workers.check` wants to know before a worker joins; it spends nothing."""
 
     protocol: int = PROTOCOL_VERSION
     address: Annotated[str, Meta(max_length=500)] = ""
@@ -222,6 +229,10 @@ class CheckRequest(Struct, kw_only=True, frozen=True):
     shares_address: bool = False
     engine_key: Annotated[str, Meta(max_length=500)] = ""
     """Empty: what the key would open is not looked at."""
+    state: WorkerState | None = None
+    """Of an agent whose engine is not ready yet: how far it is. Kept with the token,
+    for the operator who waits for the worker."""
+    loading_progress: Fraction | None = None
 
 
 class CheckStep(Struct, kw_only=True, frozen=True):

@@ -15,10 +15,12 @@ from workers.backoff import Backoff
 from workers.config import JoinTokenSource
 from workers.controller_client import ControllerAway, ControllerClient, Refused
 from workers.errors import BadAddress
+from workers.log_tail import log_tail
 from workers.metrics_scrape import EngineNumbers
 from workers.protocol import (
     AdapterReport,
     AdapterWish,
+    CheckRequest,
     JoinAnswer,
     JoinRequest,
     RefusalCode,
@@ -118,6 +120,7 @@ class Registration(Generic[RunT]):
         self._on_stop = on_stop
         self._on_rotate_key = on_rotate_key
         self._adapters = adapters
+        self._sends_log = False
         self._is_outdated = False
         self._has_joined = asyncio.Event()
         self._renewal = Backoff(first=2.0, longest=60.0)
@@ -234,6 +237,7 @@ class Registration(Generic[RunT]):
             else:
                 return self._take_place(answer, identity.credential, request)
         token = self._token.read()
+        log_tail.hide(token or "")
         if token is None:
             raise NoJoinToken(
                 f"none in {self._token}. Make one with"
@@ -252,6 +256,7 @@ class Registration(Generic[RunT]):
             worker_id=answer.worker_id,
             credential=answer.credential or old_credential,
         )
+        log_tail.hide(identity.credential)
         self._state_dir.write_identity(identity)
         self._refusal = ""
         if not self._is_outdated:
@@ -277,8 +282,12 @@ class Registration(Generic[RunT]):
         The row's address and models are those of before; the join renews them.
         """
         identity = self._state_dir.read_identity(self._controller)
-        if identity is None or self._served.current is not None:
+        if self._served.current is not None:
             return
+        if identity is None:
+            await self._announce_while_loading()
+            return
+        log_tail.hide(identity.credential)
         loading = Membership(
             identity=identity,
             start_id="",
@@ -297,6 +306,28 @@ class Registration(Generic[RunT]):
             return  # we left, or were removed: a join will say what is missing
         finally:
             ready.cancel()
+
+    async def _announce_while_loading(self) -> None:
+        """Let the operator who waits for this worker know that it is under way."""
+        ready = asyncio.create_task(self._served.ready())
+        ready.add_done_callback(lambda _: self.wake())
+        try:
+            while not ready.done():
+                with contextlib.suppress(ControllerAway, Refused):  # a join says so
+                    await self._announce()
+                await self._pause(FIRST_HEARTBEAT_SECONDS)
+        finally:
+            ready.cancel()
+
+    async def _announce(self) -> None:
+        token = self._token.read()
+        if token is None:
+            return
+        log_tail.hide(token)
+        numbers = await self._served.numbers()
+        state, progress = self._served.state, numbers.loading_progress
+        request = CheckRequest(state=state, loading_progress=progress)
+        await self._client.check(request, token)
 
     async def _heartbeat_while_known(self, membership: Membership) -> None:
         """Heartbeat until the controller forgot us or the engine started anew."""
@@ -338,6 +369,7 @@ class Registration(Generic[RunT]):
             num_restarts=self._served.num_restarts,
             models=list(membership.models) if is_the_one_told_of else [],
             adapters=self._adapter_reports(membership),
+            log=log_tail.lines() if self._sends_log else None,
         )
         identity = membership.identity
         answer = await self._client.heartbeat(
@@ -353,6 +385,9 @@ class Registration(Generic[RunT]):
                 else "The operator ended the drain."
             )
             self._wake.set()  # tell at once that the wish is met
+        if answer.send_log and not self._sends_log:
+            self._wake.set()  # somebody waits for it
+        self._sends_log = answer.send_log
         if answer.rotate_key:
             self._on_rotate_key()
         if self._adapters is not None and answer.adapters is not None:

@@ -8,13 +8,13 @@ from django.http import HttpRequest
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
-from controller.admin.worker_states import (
+from controller.durations import rough
+from controller.fleet.worker_states import (
     COLOURS,
     ShownState,
     takes_requests,
     with_shown_state,
 )
-from controller.durations import rough
 from controller.models import ApiKey, LedgerEntry, ProcessHeard, Worker
 
 # More than four of its 15-second reports missing.

@@ -1,5 +1,6 @@
 """Join tokens: how a worker is added."""
 
+import shlex
 from datetime import timedelta
 from typing import Any, cast
 
@@ -54,12 +55,15 @@ class JoinTokenForm(forms.ModelForm):  # type: ignore[type-arg]
         return expires_at
 
 
-def _command(controller_address: str, module: str, secret: str) -> str:
+def join_command(
+    controller_address: str, module: str, secret: str, model: str = ""
+) -> str:
     """What starts a worker of this kind; the token is never an argument, which every
     user of that machine could read."""
+    model_path = shlex.quote(model) if model else "PATH_OR_NAME"
     return (
         f"SWITCHYARD_JOIN_TOKEN={secret} \\\n"
-        f"  python -m workers.{module} --model-path PATH_OR_NAME \\\n"
+        f"  python -m workers.{module} --model-path {model_path} \\\n"
         f"  --controller-address {controller_address}"
     )
 
@@ -103,7 +107,7 @@ class JoinTokenAdmin(IssuingAdmin):
                 {
                     "id": module,
                     "title": title,
-                    "text": _command(site_address(request), module, secret),
+                    "text": join_command(site_address(request), module, secret),
                 }
                 for module, title in ENGINES
             ],

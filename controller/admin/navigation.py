@@ -20,14 +20,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
                 }
             ]
         },
-        _group(
-            request,
-            _("Fleet"),
-            (_("Workers"), "dns", "worker"),
-            (_("Models"), "neurology", "servedmodel"),
-            (_("Adapters"), "extension", "adapter"),
-            (_("Join tokens"), "add_link", "jointoken"),
-        ),
+        _fleet(request),
         _group(
             request,
             _("Access"),
@@ -66,6 +59,21 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Deleted accounts"), "person_off", "deletionreceipt"),
         ),
     ]
+
+
+def _fleet(request: HttpRequest) -> dict[str, Any]:
+    group = _group(
+        request,
+        _("Fleet"),
+        (_("Workers"), "dns", "worker"),
+        (_("Models"), "neurology", "servedmodel"),
+        (_("Adapters"), "extension", "adapter"),
+        (_("Join tokens"), "add_link", "jointoken"),
+    )
+    if request.user.has_perm("controller.view_worker"):
+        page = {"title": _("Live view"), "icon": "sensors", "link": reverse("fleet")}
+        group["items"].insert(0, page)
+    return group
 
 
 def _usage(request: HttpRequest) -> dict[str, Any]:

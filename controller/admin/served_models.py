@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from controller.admin.base import AnnouncingAdmin
 from controller.admin.labels import clean_labels
-from controller.admin.worker_states import takes_requests
+from controller.fleet.worker_states import takes_requests
 from controller.models import ModelAlias, Placement, ServedModel
 from controller.relay.preparing import check_parameters
 from workers.protocol import ModelName

@@ -19,8 +19,9 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from controller.admin.base import ConsoleAdmin
 from controller.admin.labels import clean_labels
-from controller.admin.worker_states import COLOURS, ShownState, with_shown_state
 from controller.durations import rough
+from controller.fleet.decisions import DECISIONS, decide
+from controller.fleet.worker_states import COLOURS, ShownState, with_shown_state
 from controller.models import Placement, Worker, WorkerBreaker
 from controller.models.fleet import WorkerQuerySet
 
@@ -278,50 +279,42 @@ class WorkerAdmin(ConsoleAdmin):
 
     @admin.action(description=_("Drain (finish, take no more)"), permissions=["change"])
     def drain(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
-        self._decide(request, workers, _("Drained."), drain_wished=True)
+        self._decide(request, "drain", workers)
 
     @admin.action(description=_("Resume (end the drain)"), permissions=["change"])
     def resume(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
-        self._decide(
-            request, workers, _("Resumed."), drain_wished=False, stop_wished=False
-        )
+        self._decide(request, "resume", workers)
 
     @admin.action(
         description=_("Stop (drain, then end the process)"), permissions=["change"]
     )
     def stop(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
-        self._decide(
-            request, workers, _("Stopped."), drain_wished=True, stop_wished=True
-        )
+        self._decide(request, "stop", workers)
 
     @admin.action(
         description=_("Change the engine's key (nothing is interrupted)"),
         permissions=["change"],
     )
     def rotate_key(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
-        # Keys of hosted upstreams are not ours to change.
-        ours = workers.filter(shares_address=False, is_keyless=False)
-        self._decide(request, ours, _("Key change wished."), rotation_wished=True)
+        self._decide(request, "rotate_key", workers)
 
     @admin.action(description=_("Enable"), permissions=["change"])
     def enable(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
-        self._decide(request, workers, _("Enabled."), is_enabled=True)
+        self._decide(request, "enable", workers)
 
     @admin.action(
         description=_("Disable (send nothing, keep registered)"),
         permissions=["change"],
     )
     def disable(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
-        self._decide(request, workers, _("Disabled."), is_enabled=False)
+        self._decide(request, "disable", workers)
 
     @admin.action(
         description=_("Remove (it needs a join token to come back)"),
         permissions=["change"],
     )
     def remove(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
-        self._decide(
-            request, workers.filter(left_at=None), _("Removed."), left_at=now()
-        )
+        self._decide(request, "remove", workers)
 
     @action(  # type: ignore[untyped-decorator]
         description=_("Add a worker"),
@@ -329,16 +322,10 @@ class WorkerAdmin(ConsoleAdmin):
         permissions=["invite"],
     )
     def add_worker(self, request: HttpRequest) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:controller_jointoken_add"))
+        return HttpResponseRedirect(reverse("fleet_add"))
 
-    def _decide(
-        self, request: HttpRequest, workers: WorkerQuerySet, what: Any, **fields: object
-    ) -> None:
-        """Change the workers, and leave in their history who did it."""
-        decided = Worker.objects.filter(
-            pk__in=list(workers.values_list("pk", flat=True))
-        )
-        num_changed = decided.change(**fields)
-        self.log_decision(request, decided, str(what))
+    def _decide(self, request: HttpRequest, name: str, workers: WorkerQuerySet) -> None:
+        assert request.user.pk is not None
+        num_changed = decide(name, workers, request.user.pk)
         words = ngettext("%d worker: %s", "%d workers: %s", num_changed)
-        self.message_user(request, words % (num_changed, what))
+        self.message_user(request, words % (num_changed, DECISIONS[name].words))

@@ -7,7 +7,7 @@ and not spent, the claimed address is called as the challenge of a join calls it
 from channels.db import database_sync_to_async
 from django.conf import settings
 
-from controller.fleet import permits
+from controller.fleet import arrivals, permits
 from controller.fleet.addresses import resolve
 from controller.fleet.challenge import engine_at
 from controller.fleet.errors import WorkerRefused
@@ -20,6 +20,8 @@ async def check(request: CheckRequest, bearer: str) -> CheckAnswer:
     """The steps up to the first that fails. Raises `WorkerRefused` for the token."""
     check_protocol(request.protocol)
     permit = await database_sync_to_async(permits.find_permit)(None, bearer)
+    if request.state is not None and permit.token is not None:
+        await database_sync_to_async(arrivals.note_state)(permit.token, request)
     steps = [_token_step(permit)]
     if request.address:
         try:

@@ -11,6 +11,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 import msgspec
+from django.utils.timezone import now
 
 from controller.fleet.errors import WorkerRefused, worker_unknown
 from controller.fleet.offers import MAX_BIG_INTEGER, MAX_INTEGER
@@ -64,8 +65,14 @@ def hear(running: Gateway, worker: WorkerView, body: bytes) -> HeartbeatAnswer:
         drain=worker.drain_wished,
         stop=worker.stop_wished,
         rotate_key=worker.rotation_wished,
+        send_log=_is_log_wished(worker),
         adapters=worker.adapters,
     )
+
+
+def _is_log_wished(worker: WorkerView) -> bool:
+    until = worker.log_wished_until
+    return until is not None and until > now()
 
 
 def _check_sizes(heartbeat: Heartbeat) -> None:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils.timezone import now
 
 from controller.ledger.reconciliation import note_counters
-from controller.models import Worker
+from controller.models import Worker, WorkerLog
 from workers.protocol import Heartbeat
 
 AS_HEARD = [
@@ -27,8 +27,9 @@ WRITTEN = [*AS_HEARD, "last_heartbeat_at", "expired_at", "adapter_states"]
 
 
 def write_heartbeats(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
-    """Write the latest heartbeat of each worker. Two statements at most: one
-    for the engines' counters, which the ledger is compared with."""
+    """Write the latest heartbeat of each worker. Two statements at most, one of them
+    for the engines' counters, which the ledger is compared with; and one for logs,
+    where somebody looks at one."""
     rows = []
     for worker_id, (heard_at, heartbeat) in heard.items():
         row = Worker(id=worker_id, last_heartbeat_at=heard_at, expired_at=None)
@@ -41,7 +42,23 @@ def write_heartbeats(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
         rows.append(row)
     if rows:
         Worker.objects.bulk_update(rows, WRITTEN)
+    _write_logs(heard)
     note_counters((worker_id, *beat) for worker_id, beat in heard.items())
+
+
+def _write_logs(heard: Mapping[UUID, tuple[datetime, Heartbeat]]) -> None:
+    logs = [
+        WorkerLog(worker_id=worker_id, lines=heartbeat.log, heard_at=heard_at)
+        for worker_id, (heard_at, heartbeat) in heard.items()
+        if heartbeat.log is not None
+    ]
+    if logs:
+        WorkerLog.objects.bulk_create(
+            logs,
+            update_conflicts=True,
+            unique_fields=["worker"],
+            update_fields=["lines", "heard_at"],
+        )
 
 
 def mark_expired(silent: list[UUID]) -> int:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.timezone import now
 
-from controller.fleet import permits
+from controller.fleet import arrivals, permits
 from controller.fleet.addresses import ResolvedAddress, resolve
 from controller.fleet.challenge import challenge
 from controller.fleet.errors import WorkerRefused, worker_unknown
@@ -31,9 +31,20 @@ class Registration:
 
 
 async def register(join: JoinRequest, bearer: str) -> Registration:
-    """Take the worker into the fleet, if all that it says holds; else store nothing.
+    """Take the worker into the fleet, if all that it says holds; else store nothing but
+    why, beside the join token, for the operator who waits for it.
 
-    `bearer` is a join token, or with `join.worker_id` the worker's own credential. A
+    Raises `WorkerRefused`.
+    """
+    try:
+        return await _register(join, bearer)
+    except WorkerRefused as refusal:
+        await database_sync_to_async(arrivals.note_refusal)(bearer, refusal)
+        raise
+
+
+async def _register(join: JoinRequest, bearer: str) -> Registration:
+    """`bearer` is a join token, or with `join.worker_id` the worker's own credential. A
     token is spent only with the rows written. What an operator decided about a worker
     (weight, labels, drain, enabled) survives its coming back; its own wishes count
     at the first join. Raises `WorkerRefused`.

@@ -52,6 +52,7 @@ class WorkerView:
     drain_wished: bool
     stop_wished: bool
     rotation_wished: bool
+    log_wished_until: datetime | None
     can_continue: bool
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str] = field(repr=False)
@@ -207,6 +208,7 @@ def _worker_view(worker: Worker, rows: list[Placement], wishes: Wishes) -> Worke
         drain_wished=worker.drain_wished,
         stop_wished=worker.stop_wished,
         rotation_wished=worker.rotation_wished,
+        log_wished_until=worker.log_wished_until,
         can_continue=worker.can_continue,
         extra_body=worker.extra_body,
         extra_headers=worker.extra_headers,

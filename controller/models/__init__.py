@@ -23,6 +23,7 @@ from controller.models.notices import Announcement, TermsConsent, TermsVersion
 from controller.models.origins import AllowedOrigin
 from controller.models.revision import ProcessHeard, Revision
 from controller.models.usage import LedgerHour, UsageDay, UsageHour
+from controller.models.watching import WorkerLog, WorkerSample
 
 __all__ = [
     "Adapter",
@@ -58,4 +59,6 @@ __all__ = [
     "User",
     "Worker",
     "WorkerBreaker",
+    "WorkerLog",
+    "WorkerSample",
 ]

@@ -189,6 +189,18 @@ class JoinToken(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     used_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
+    # Of whoever holds it: what it said last while its engine was not ready, and why
+    # the last try to join was refused.
+    heard_at = models.DateTimeField(null=True, editable=False)
+    heard_state = models.CharField(
+        max_length=20, blank=True, db_default="", editable=False
+    )
+    heard_progress = models.FloatField(null=True, editable=False)
+    refused_at = models.DateTimeField(null=True, editable=False)
+    refusal_code = models.CharField(
+        max_length=50, blank=True, db_default="", editable=False
+    )
+    refusal = models.TextField(blank=True, db_default="", editable=False)
 
     objects = JoinTokenQuerySet.as_manager()
 
@@ -288,6 +300,8 @@ class Worker(models.Model):
     rotation_wished = models.BooleanField(
         "key rotation", default=False, db_default=False
     )
+    # Somebody looks at its log, and its agent is to send it until then.
+    log_wished_until = models.DateTimeField(null=True, editable=False)
 
     state = models.CharField(max_length=20, default="ready", editable=False)
     running = models.PositiveIntegerField(default=0, editable=False)

@@ -260,10 +260,10 @@ def test_the_workers_page_shows_its_models(console):
     assert worker.credential_digest not in page
 
 
-def test_adding_a_worker_leads_to_the_join_tokens(console):
+def test_adding_a_worker_leads_to_its_command(console):
     answer = console.get(reverse("admin:controller_worker_add_worker"))
 
-    assert answer.url == reverse("admin:controller_jointoken_add")
+    assert answer.url == reverse("fleet_add")
 
 
 def model_form(name="", aliases=(), **fields):

@@ -10,6 +10,8 @@ import msgspec
 from aiohttp import web
 
 from workers.protocol import (
+    CheckAnswer,
+    CheckRequest,
     Heartbeat,
     HeartbeatAnswer,
     JoinAnswer,
@@ -31,6 +33,8 @@ class StubController:
     joins: list[tuple[str, JoinRequest]] = field(default_factory=list)
     """Every try to join, by bearer."""
     heartbeats: list[Heartbeat] = field(default_factory=list)
+    checks: list[tuple[str, CheckRequest]] = field(default_factory=list)
+    """What those said whose engine was not ready, by bearer."""
     left: list[str] = field(default_factory=list)
     wishes: HeartbeatAnswer = field(default_factory=HeartbeatAnswer)
     taken_names: set[str] = field(default_factory=set)
@@ -50,6 +54,7 @@ class StubController:
         app = web.Application()
         app.router.add_post("/controller/workers/", self.join)
         app.router.add_post("/controller/workers/{id}/heartbeat/", self.heartbeat)
+        app.router.add_post("/controller/check/", self.check)
         app.router.add_delete("/controller/workers/{id}/", self.leave)
         runner = web.AppRunner(app, shutdown_timeout=0)
         await runner.setup()
@@ -100,6 +105,13 @@ class StubController:
         self.heartbeats.append(beat)
         await self._tell()
         return as_json(self.wishes)
+
+    async def check(self, request: web.Request) -> web.Response:
+        bearer = request.headers["Authorization"].removeprefix("Bearer ")
+        checked = msgspec.json.decode(await request.read(), type=CheckRequest)
+        self.checks.append((bearer, checked))
+        await self._tell()
+        return as_json(CheckAnswer(steps=[]))
 
     async def leave(self, request: web.Request) -> web.Response:
         self.left.append(request.match_info["id"])

@@ -320,6 +320,38 @@ async def test_a_worker_that_was_here_before_is_heard_while_its_engine_loads(
     await controller.until(lambda: len(controller.joins) == 2)
 
 
+async def test_the_operator_who_waits_hears_of_an_engine_that_loads(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    await start_worker()
+    await controller.until(lambda: bool(controller.joins))
+
+    assert controller.checks
+    assert {bearer for bearer, _check in controller.checks} == {"good"}
+    assert controller.checks[0][1].state == WorkerState.LOADING
+    assert not controller.checks[0][1].address
+
+
+async def test_the_log_is_sent_while_it_is_wished_without_its_secrets(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    await start_worker()
+    await controller.until(lambda: bool(controller.heartbeats))
+    assert controller.heartbeats[0].log is None
+
+    controller.wishes = HeartbeatAnswer(send_log=True)
+    await controller.until(lambda: controller.heartbeats[-1].log is not None)
+    log = "\n".join(controller.heartbeats[-1].log or [])
+    controller.wishes = HeartbeatAnswer()
+    await controller.until(lambda: controller.heartbeats[-1].log is None)
+
+    assert "Joined http://" in log
+    _bearer, joined = controller.joins[0]
+    for secret in (joined.engine_key, *controller.credentials.values()):
+        assert secret
+        assert secret not in log
+
+
 async def test_an_engine_that_never_starts_ends_the_worker_with_a_reason(
     start_worker: StartWorker,
 ) -> None:

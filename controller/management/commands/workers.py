@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 from django.utils.timezone import now
 
-from controller.admin.worker_states import ShownState, with_shown_state
 from controller.durations import rough
 from controller.fleet.listing import list_workers
+from controller.fleet.worker_states import ShownState, with_shown_state
 from controller.models import Worker
 
 COLUMNS = ("ID", "ADDRESS", "MODELS", "STATE", "RUN", "WAIT", "HEARD", "ENGINE")

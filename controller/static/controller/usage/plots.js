@@ -1,9 +1,10 @@
 // @ts-check
-/** The plots of a usage page: days as stacked bars or a line, in the colours of their keys.
+/** The plots of a page: days, or shorter steps of time, as stacked bars or a line, in the
+colours of their keys.
 
 A plot is a `figure[data-plot]` whose caption has a `[data-series]` for each series: it
-names a column of the page's data, and its colour is the series' colour. The same numbers
-stand in the table of days. */
+names a column of the page's data, and its colour is the series' colour. `days` or `times`
+are the steps' beginnings, in UNIX seconds; of days the same numbers stand in a table. */
 
 /** @type {any} */
 const uPlot = /** @type {any} */ (window).uPlot;
@@ -13,8 +14,9 @@ const compact = new Intl.NumberFormat(language, { notation: "compact", maximumSi
 const exact = new Intl.NumberFormat(language, { maximumFractionDigits: 3 });
 const dayFormat = new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" });
 
-/** @param {number} seconds */
-const dayOf = (seconds) => dayFormat.format(seconds * 1000);
+const timeFormat = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", hour12: false });
+const DAY_STEPS = [1, 2, 7, 14, 30, 60].map((days) => days * 86400);
+const TIME_STEPS = [5, 10, 15, 30, 60, 120, 240, 360, 720, 1440, 2880].map((minutes) => minutes * 60);
 
 /** @param {Element} element */
 const colourOf = (element) => getComputedStyle(element).color;
@@ -28,7 +30,9 @@ class Plot {
     this.figure = figure;
     this.keys = /** @type {HTMLElement[]} */ ([...figure.querySelectorAll("[data-series]")]);
     this.readout = /** @type {HTMLElement} */ (figure.querySelector("[data-readout]"));
-    this.days = /** @type {number[]} */ (columns.days);
+    this.isDaily = "days" in columns;
+    this.days = /** @type {number[]} */ (columns.days ?? columns.times);
+    this.step = this.days.length > 1 ? this.days[1] - this.days[0] : 86400;
     this.values = this.keys.map((key) => columns[key.dataset.series ?? ""]);
     this.isLine = figure.dataset.plot === "line";
     this.draw();
@@ -56,11 +60,11 @@ class Plot {
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, points: { show: this.isLine }, y: false },
         scales: {
-          x: { time: false, range: (/** @type {any} */ _plot, /** @type {number} */ min, /** @type {number} */ max) => [min - 43200, max + 43200] },
+          x: { time: false, range: (/** @type {any} */ _plot, /** @type {number} */ min, /** @type {number} */ max) => [min - this.step / 2, max + this.step / 2] },
           y: { range: (/** @type {any} */ _plot, /** @type {number} */ _min, /** @type {number} */ max) => [0, (max || 1) * 1.08] },
         },
         axes: [
-          { ...axis, grid: { show: false }, size: 32, space: 64, incrs: [1, 2, 7, 14, 30, 60].map((days) => days * 86400), values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map(dayOf), splits: (/** @type {any} */ plot, /** @type {number} */ _axis, /** @type {number} */ _min, /** @type {number} */ _max, /** @type {number} */ step) => this.splits(step) },
+          { ...axis, grid: { show: false }, size: 32, space: 64, incrs: this.isDaily ? DAY_STEPS : TIME_STEPS, values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map((moment) => this.stepName(moment)), splits: (/** @type {any} */ plot, /** @type {number} */ _axis, /** @type {number} */ _min, /** @type {number} */ _max, /** @type {number} */ step) => this.splits(step) },
           { ...axis, grid, size: 54, values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map((value) => compact.format(value)) },
         ],
         series: [{}, ...keys.map((key) => this.seriesOf(colourOf(key)))],
@@ -71,16 +75,21 @@ class Plot {
     );
   }
 
+  /** How a step is called: its day, or its time on the reader's clock. @param {number} seconds */
+  stepName(seconds) {
+    return (this.isDaily ? dayFormat : timeFormat).format(seconds * 1000);
+  }
+
   /** Marks on the days themselves, from the last one back. @param {number} step */
   splits(step) {
-    const every = Math.max(1, Math.round(step / 86400));
+    const every = Math.max(1, Math.round(step / this.step));
     return this.days.filter((_day, index) => (this.days.length - 1 - index) % every === 0);
   }
 
   /** @param {string} colour */
   seriesOf(colour) {
     if (this.isLine) {
-      return { stroke: colour, width: 2, spanGaps: true, points: { show: true, size: 5, fill: colour } };
+      return { stroke: colour, width: 2, spanGaps: true, points: { show: this.days.length <= 90, size: 5, fill: colour } };
     }
     return { fill: colour, width: 0, paths: uPlot.paths.bars({ size: [0.7, 36] }), points: { show: false } };
   }
@@ -95,7 +104,7 @@ class Plot {
       const value = this.values[series][index];
       return `${key.textContent?.trim()} ${value == null ? "–" : exact.format(value)}`;
     });
-    this.readout.textContent = [dayOf(this.days[index]), ...parts].join(" · ");
+    this.readout.textContent = [this.stepName(this.days[index]), ...parts].join(" · ");
   }
 
   get width() {
