@@ -50,7 +50,7 @@ WATCHED: dict[type[Model], dict[str, Any]] = {
     },
     models.Invitation: {"exclude_fields": ["digest"]},
     models.JoinToken: {"exclude_fields": ["digest", "used_at"]},
-    models.ServedModel: {},
+    models.ServedModel: {"m2m_fields": {"teams"}},
     models.ModelAlias: {},
     models.Adapter: {},
     models.Worker: {"include_fields": WORKER_FIELDS},

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0035_account_approval")]
+    dependencies = [("controller", "0031_classifiers")]
 
     operations = [
         migrations.AddField(

@@ -140,6 +140,8 @@ def run(num_rows: int, num_days: int) -> None:
     if connection.vendor == "postgresql":
         connection.cursor().execute("VACUUM ANALYZE")
     print(f"hours {UsageHour.objects.count():,}, days {UsageDay.objects.count():,}")
+    for asked in ("days=1", "days=7&by=team", "days=30&by=face"):
+        measure(f"/admin/?{asked}", operator)
     for days in (7, 30, 90, 365):
         measure(f"/usage/?days={days}", operator)
         measure(f"/admin/usage/?days={days}", operator)

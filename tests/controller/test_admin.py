@@ -96,7 +96,7 @@ def test_the_first_page_says_how_to_begin(console):
     page = console.get(INDEX)
 
     assert page.context["fleet"]["num_registered"] == 0
-    assert reverse("admin:controller_jointoken_add") in page.content.decode()
+    assert reverse("fleet_add") in page.content.decode()
     assert "Task worker last heard: never" in page.content.decode()
 
 
