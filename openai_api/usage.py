@@ -18,18 +18,22 @@ from django.http import HttpResponse, QueryDict
 from controller.errors import InvalidRequest, PermissionRefused
 from controller.identity.caller import Caller
 from controller.lean import LeanAPIView, LeanRequest
+from controller.ledger.rollups import rows_kept_since
 from controller.ledger.usage import Groups, Tally, UsageReader
-from controller.models import ApiKey
+from controller.models import ApiKey, LedgerEntry
 from controller.models.usage import DAY, HOUR, day_of, hour_of
 from openai_api.authentication import identify
 from openai_api.responses import json_response
 
+# What OpenAI groups by and this site knows nothing of.
+MEANINGLESS = {"service_tier", "size", "source"}
 LATEST = 4_102_444_800  # the year 2100: what a clock may say
 COLUMNS = {
     "project_id": "team_id",
     "user_id": "user_id",
     "api_key_id": "key_id",
     "model": "model",
+    "batch": "face",
     "line_item": "model",
 }
 FILTERS = {
@@ -38,8 +42,20 @@ FILTERS = {
     "api_key_ids": "key_id",
     "models": "model",
 }
+PARAMETERS = {
+    *("start_time", "end_time", "bucket_width", "group_by", "batch", "limit", "page"),
+    *FILTERS,
+}
 MAX_LISTED = 100
 PAGE = "page_"
+
+
+MINUTE = timedelta(minutes=1)
+
+
+def minute_of(moment: datetime) -> datetime:
+    """When its minute began."""
+    return moment.replace(second=0, microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +134,10 @@ class BucketsView(LeanAPIView):
     def _result(
         self, wanted: Wanted, kind: tuple[Any, ...], tally: Tally
     ) -> dict[str, Any]:
-        values = (None if value is None else str(value) for value in kind[1:])
+        values = (
+            value if value is None or isinstance(value, bool) else str(value)
+            for value in kind[1:]
+        )
         group = dict.fromkeys(self.groups) | dict(
             zip(wanted.group_by, values, strict=True)
         )
@@ -138,6 +157,13 @@ class BucketsView(LeanAPIView):
             raise InvalidRequest("end_time is not after start_time.", param="end_time")
         until = min(end, since + limit * width.step)
         group_by = self._group_by(query)
+        if width.step == MINUTE and since < rows_kept_since():
+            raise InvalidRequest(
+                "Minutes are added up from the requests themselves, which are kept for"
+                f" {settings.LEDGER_RETENTION_DAYS} days: ask for 1h or 1d of the time"
+                " before.",
+                param="start_time",
+            )
         return Wanted(width, since, until, end, group_by, _only(query, caller))
 
     def _width(self, query: QueryDict) -> Width:
@@ -152,6 +178,12 @@ class BucketsView(LeanAPIView):
     def _group_by(self, query: QueryDict) -> tuple[str, ...]:
         asked = tuple(dict.fromkeys(_listing(query, "group_by")))
         for name in asked:
+            if name in MEANINGLESS:
+                raise InvalidRequest(
+                    f"group_by has {name!r}, which requests do not have here: it may"
+                    f" have {_listed(self.groups)}.",
+                    param="group_by",
+                )
             if name not in self.groups:
                 raise InvalidRequest(
                     f"group_by has {name[:100]!r}: it may have {_listed(self.groups)}.",
@@ -165,10 +197,11 @@ class CompletionsUsage(BucketsView):
 
     endpoint = "/v1/organization/usage/completions"
     widths: ClassVar = {
+        "1m": Width(MINUTE, minute_of, 60, 1440),
         "1h": Width(HOUR, hour_of, 24, 168),
         "1d": Width(DAY, day_of, 7, 31),
     }
-    groups = ("project_id", "user_id", "api_key_id", "model")
+    groups = ("project_id", "user_id", "api_key_id", "model", "batch")
 
     def result(self, tally: Tally, group: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -179,7 +212,6 @@ class CompletionsUsage(BucketsView):
             "input_audio_tokens": 0,
             "output_audio_tokens": 0,
             "num_model_requests": tally.num_requests,
-            "batch": None,
             **group,
         }
 
@@ -189,7 +221,7 @@ class Costs(BucketsView):
 
     endpoint = "/v1/organization/costs"
     widths: ClassVar = {"1d": Width(DAY, day_of, 7, 180)}
-    groups = ("project_id", "line_item")
+    groups = ("project_id", "api_key_id", "line_item")
 
     def result(self, tally: Tally, group: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -200,10 +232,24 @@ class Costs(BucketsView):
 
 
 def _read(wanted: Wanted) -> Groups:
-    """Four or five queries, however long the ledger is."""
+    """Five queries at most, however long the ledger is."""
     reader = UsageReader(wanted.since, wanted.until, wanted.only)
-    read = reader.by_day if wanted.width.step == DAY else reader.by_hour
-    return read(*(COLUMNS[name] for name in wanted.group_by))
+    read = {DAY: reader.by_day, HOUR: reader.by_hour, MINUTE: reader.by_minute}
+    tallies = read[wanted.width.step](*(COLUMNS[name] for name in wanted.group_by))
+    if "batch" not in wanted.group_by:
+        return tallies
+    return _told_apart(tallies, 1 + wanted.group_by.index("batch"))
+
+
+def _told_apart(tallies: Groups, at: int) -> Groups:
+    """With whether it was a batch in the place of the face that a request came by."""
+    found: Groups = {}
+    for kind, tally in tallies.items():
+        is_batch = kind[at] == LedgerEntry.Face.BATCH
+        merged = (*kind[:at], is_batch, *kind[at + 1 :])
+        found.setdefault(merged, Tally())
+        found[merged] += tally
+    return found
 
 
 def _order(kind: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -218,7 +264,15 @@ def _only(query: QueryDict, caller: Caller) -> Q:
     for name, column in FILTERS.items():
         if values := _listing(query, name):
             only &= Q(**{f"{column}__in": _checked(name, values)})
-    return only
+    batch = query.get("batch")
+    if batch is None:
+        return only
+    if batch not in ("true", "false"):
+        raise InvalidRequest(
+            f"batch is {batch[:100]!r}: it may be true or false.", param="batch"
+        )
+    of_batches = Q(face=LedgerEntry.Face.BATCH)
+    return only & (of_batches if batch == "true" else ~of_batches)
 
 
 def _checked(name: str, values: list[str]) -> list[str]:
@@ -234,9 +288,8 @@ def _checked(name: str, values: list[str]) -> list[str]:
 
 
 def _check_names(query: QueryDict) -> None:
-    known = {"start_time", "end_time", "bucket_width", "group_by", "limit", "page"}
     for name in query:
-        if name.removesuffix("[]") not in known | set(FILTERS):
+        if name.removesuffix("[]") not in PARAMETERS:
             raise InvalidRequest(
                 f"Unknown parameter: {name[:100]!r}.",
                 param=name[:100],

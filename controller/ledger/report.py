@@ -59,7 +59,7 @@ class Report:
         self, period: Period, groups: tuple[str, ...], only: Q | None = None
     ) -> None:
         self.period = period
-        reader = UsageReader(period.since, period.until, only)
+        reader = UsageReader(period.since, period.until, only, with_latencies=True)
         by_day = {day: tally for (day,), tally in reader.by_day().items()}
         starts = (period.since + number * DAY for number in range(period.num_days))
         self.days = [(start, by_day.get(start, Tally())) for start in starts]
@@ -93,7 +93,10 @@ class Report:
             "completion": [each.completion_tokens for each in tallies],
             "answered": [each.num_answered for each in tallies],
             "errors": [each.num_errors for each in tallies],
-            "ttft": [each.mean_ttft_seconds for each in tallies],
+            "ttft_p50": [each.ttft_p50 for each in tallies],
+            "ttft_p95": [each.ttft_p95 for each in tallies],
+            "duration_p50": [each.duration_p50 for each in tallies],
+            "duration_p95": [each.duration_p95 for each in tallies],
             "cost": [each.cost for each in tallies],
         }
 

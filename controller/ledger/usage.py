@@ -2,12 +2,15 @@
 
 Days are read from the days' roll-ups, the latest day from its hours', and the present
 hour (the one before too, for the minute until it is rolled up) from its rows. So an
-answer takes a few queries and is right to the row, however long the ledger is.
+answer takes a few queries and is right to the row, however long the ledger is. Minutes
+are read from the rows of their time.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from dataclasses import field as dataclass_field
 from datetime import datetime, timedelta
+from operator import add
 from typing import Any, Self
 
 from django.db.models import (
@@ -15,6 +18,7 @@ from django.db.models import (
     Count,
     DateTimeField,
     F,
+    Func,
     Q,
     QuerySet,
     Sum,
@@ -23,10 +27,11 @@ from django.db.models import (
 )
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
+from django.db.models.sql.compiler import SQLCompiler
 from django.utils.timezone import now
 
 from controller.ledger.rollups import SUMS, hours_to_roll_up, sums_of_rows
-from controller.models import LedgerEntry, UsageDay, UsageHour
+from controller.models import LedgerEntry, UsageDay, UsageHour, latencies
 from controller.models.usage import DAY, HOUR, day_of, hour_of
 from controller.prices import NANOS
 
@@ -47,9 +52,21 @@ class Tally:
     cost_nanos: int = 0
     ttft_seconds: float = 0.0
     duration_seconds: float = 0.0
+    ttft_counts: "Counts" = dataclass_field(default_factory=lambda: Counts())
+    """By length, as `latencies` has them; only of readers that ask for them."""
+    duration_counts: "Counts" = dataclass_field(default_factory=lambda: Counts())
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Self:
+        """Of a row of sums, of which those of latencies may be missing or null."""
+        ttft, duration = (
+            Counts(row.pop(name, None) or 0 for name in columns)
+            for columns in (latencies.TTFT, latencies.DURATION)
+        )
+        return cls(**row, ttft_counts=ttft, duration_counts=duration)
 
     def __iadd__(self, other: Self) -> Self:
-        for name in self.__slots__:
+        for name in _FIELDS_OF_TALLY:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         return self
 
@@ -85,8 +102,51 @@ class Tally:
         return self.ttft_seconds / self.num_first_tokens
 
     @property
-    def mean_duration_seconds(self) -> float | None:
-        return self.duration_seconds / self.num_requests if self.num_requests else None
+    def ttft_p50(self) -> float | None:
+        """Seconds that half of the answers took to begin; None where none began."""
+        return latencies.percentile(self.ttft_counts, 50)
+
+    @property
+    def ttft_p95(self) -> float | None:
+        return latencies.percentile(self.ttft_counts, 95)
+
+    @property
+    def duration_p50(self) -> float | None:
+        """Seconds that half of the requests took; None without any."""
+        return latencies.percentile(self.duration_counts, 50)
+
+    @property
+    def duration_p95(self) -> float | None:
+        return latencies.percentile(self.duration_counts, 95)
+
+
+class Counts(tuple[int, ...]):
+    """Numbers that are added to others one by one; nothing at all is all zeros."""
+
+    __slots__ = ()
+
+    def __add__(self, other: tuple[int, ...]) -> "Counts":  # type: ignore[override]
+        if not (self and other):
+            return Counts(self or other)
+        return Counts(map(add, self, other))
+
+
+_FIELDS_OF_TALLY = tuple(each.name for each in fields(Tally))
+
+
+class MinuteOf(Func):
+    """The beginning of a moment's minute, found by the database itself."""
+
+    function = "DATE_TRUNC"
+    template = "%(function)s('minute', %(expressions)s, 'UTC')"
+    output_field = DateTimeField()
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: Any, **extra: Any
+    ) -> tuple[str, Any]:
+        """From the text that SQLite keeps, which is in UTC."""
+        template = "SUBSTR(%(expressions)s, 1, 16)"
+        return self.as_sql(compiler, connection, template=template, **extra)
 
 
 Groups = dict[tuple[Any, ...], Tally]
@@ -96,10 +156,18 @@ class UsageReader:
     """The usage of a period, which begins and ends with a day (of UTC), or with an hour
     where only hours are asked for. `only` narrows it to a user, keys, models."""
 
-    def __init__(self, since: datetime, until: datetime, only: Q | None = None) -> None:
-        """Two queries."""
+    def __init__(
+        self,
+        since: datetime,
+        until: datetime,
+        only: Q | None = None,
+        *,
+        with_latencies: bool = False,
+    ) -> None:
+        """Two queries. `with_latencies`: how long answers took is counted too."""
         self.since = since
         self.until = until
+        self._with_latencies = with_latencies
         self._only = only or Q()
         self._this_hour = hour_of(now())
         stale = hours_to_roll_up()
@@ -133,6 +201,16 @@ class UsageReader:
         tallies: Groups = {}
         self._add(tallies, groups, self._hours(self.since), None)
         self._add(tallies, groups, self._rows(), None)
+        return tallies
+
+    def by_minute(self, *groups: str) -> Groups:
+        """The same with the beginning of the minute in front, from the rows of the
+        period. One query."""
+        tallies: Groups = {}
+        rows = LedgerEntry.objects.filter(
+            self._only, created_at__gte=self.since, created_at__lt=self.until
+        )
+        self._add(tallies, groups, rows, MinuteOf("created_at"))
         return tallies
 
     def _read(self, groups: tuple[str, ...], step: timedelta | None) -> Groups:
@@ -194,11 +272,15 @@ class UsageReader:
             source, named = source.annotate(bucket=bucket), ("bucket", *groups)
         is_rows = source.model is LedgerEntry
         sums = _tally_of_rows() if is_rows else _tally_of_rollups()
+        if self._with_latencies:
+            # In front: a sum hides the column of its name.
+            counts = latencies.counts_of_rows() if is_rows else _latencies()
+            sums = counts | sums
         for row in _summed(source, named, sums):
             kind = tuple(row.pop(name) for name in named)
             tallies.setdefault(kind, Tally())
             if row["num_requests"]:  # one row of nulls, without groups and requests
-                tallies[kind] += Tally(**row)
+                tallies[kind] += Tally.of_row(row)
 
 
 def _summed(
@@ -223,6 +305,10 @@ def _tally_of_rollups() -> dict[str, Any]:
 def _requests_of_class(status_class: int) -> Coalesce:
     is_of_class = Q(status_class=status_class)
     return Coalesce(Sum("num_requests", filter=is_of_class), Value(0))
+
+
+def _latencies() -> dict[str, Any]:
+    return {name: Sum(name) for name in latencies.COLUMNS}
 
 
 def _tally_of_rows() -> dict[str, Any]:

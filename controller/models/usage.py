@@ -10,6 +10,8 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
+from controller.models import latencies
+
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -94,6 +96,11 @@ class Usage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} from {self.begins_at:%Y-%m-%d %H:%M}"
+
+
+# For percentiles. Null in roll-ups from before they were counted.
+for column in latencies.COLUMNS:
+    Usage.add_to_class(column, models.PositiveIntegerField(null=True))
 
 
 class UsageHour(Usage):

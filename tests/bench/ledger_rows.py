@@ -97,6 +97,16 @@ def timed(what: str, job: Callable[[], Any]) -> None:
     print(f"{what:45} {time.perf_counter() - begun_at:8.1f} s   {result}")
 
 
+def num_minutes() -> int:
+    """How many of the latest day had requests, as the usage API reads them."""
+    from django.utils.timezone import now
+
+    from controller.ledger.usage import UsageReader
+    from controller.models.usage import DAY
+
+    return len(UsageReader(now() - DAY, now()).by_minute())
+
+
 def make_people() -> Any:
     """An operator who is also the busiest user."""
     from tests.factories import make_key, make_operator, make_team, make_user
@@ -142,6 +152,7 @@ def run(num_rows: int, num_days: int) -> None:
     print(f"hours {UsageHour.objects.count():,}, days {UsageDay.objects.count():,}")
     for asked in ("days=1", "days=7&by=team", "days=30&by=face"):
         measure(f"/admin/?{asked}", operator)
+    timed("a day by minutes", lambda: f"{num_minutes()} minutes with requests")
     for days in (7, 30, 90, 365):
         measure(f"/usage/?days={days}", operator)
         measure(f"/admin/usage/?days={days}", operator)

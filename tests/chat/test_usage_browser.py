@@ -51,7 +51,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 def test_the_page_fits_and_its_plots_are_drawn(open_page, path, options):
     page = open_page(path, **options)
 
-    expect(page.locator("figure canvas")).to_have_count(3)
+    expect(page.locator("figure canvas")).to_have_count(4)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     if path == "/usage/":  # whose colours are plain ones
         assert page.locator("figure canvas").first.evaluate(HAS_INK) > 50

@@ -72,7 +72,7 @@ def test_the_page_makes_as_many_queries_however_much_there_is(console):
             console.get(PAGE)
         counts.append(len(queries))
 
-    assert counts[0] == counts[1] <= 13
+    assert counts[0] == counts[1] <= 15
 
 
 def test_hours_that_are_not_added_yet_are_told(console):

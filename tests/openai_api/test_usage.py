@@ -1,7 +1,9 @@
 """Usage and costs by the API: whose, of when, and as many tokens as the engine made."""
 
 import time
+from collections import Counter
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import pytest
@@ -43,7 +45,7 @@ def written(product: Product, model: str, number: int) -> None:
     wait_until(all_there, f"{number} rows of {model}")
 
 
-@pytest.mark.parametrize("width", ["1h", "1d"])
+@pytest.mark.parametrize("width", ["1m", "1h", "1d"])
 def test_the_sums_are_the_engines_own_count_exactly(product: Product, width: str):
     model = f"counted-{width}"
     with engine_of(product, model) as engine:
@@ -53,7 +55,12 @@ def test_the_sums_are_the_engines_own_count_exactly(product: Product, width: str
         totals = engine.totals()
         written(product, model, 7)
 
-        (sums,) = results(page(product, models=model, bucket_width=width))
+        limit = 121 if width == "1m" else 3
+        found = results(page(product, models=model, bucket_width=width, limit=limit))
+        sums = Counter()
+        for each in found:  # of two buckets, if a minute or an hour has just ended
+            counts = {name: n for name, n in each.items() if isinstance(n, int)}
+            sums.update(counts)
 
     assert sums["num_model_requests"] == totals.ended == 7
     assert sums["input_tokens"] == totals.prompt_tokens > 0
@@ -79,6 +86,30 @@ def test_results_are_grouped_by_what_is_asked(product: Product):
     assert {each["model"] for each in found} == {"grouped"}
     assert len({each["api_key_id"] for each in found}) == 2
     assert {each["user_id"] for each in found} == {None}
+
+
+def test_minutes_are_those_in_which_the_requests_were_made(product: Product):
+    with engine_of(product, "minutes"):
+        product.chat(model="minutes")
+        written(product, "minutes", 1)
+    (row,) = [row for row in product.ledger() if row["model"] == "minutes"]
+    at = datetime.fromisoformat(row["created_at"]).replace(tzinfo=UTC)
+
+    answer = page(product, bucket_width="1m", models="minutes", limit=1440)
+
+    minutes = [each["start_time"] for each in answer.json["data"] if each["results"]]
+    assert minutes == [int(at.timestamp()) // 60 * 60]
+
+
+def test_batches_are_told_apart_from_all_else(product: Product):
+    with engine_of(product, "apart"):
+        product.chat(model="apart")
+        written(product, "apart", 1)
+
+    (grouped,) = results(page(product, group_by="batch", models="apart"))
+    assert (grouped["batch"], grouped["num_model_requests"]) == (False, 1)
+    assert results(page(product, batch="true", models="apart")) == []
+    assert results(page(product, batch="false", models="apart"))
 
 
 def test_costs_are_by_the_prices_of_the_moment(product: Product):
@@ -178,7 +209,12 @@ def test_pages_follow_each_other_and_leave_nothing_out(product: Product):
         ({"start_time": "yesterday"}, "start_time"),
         ({"start_time": 10**12}, "start_time"),
         ({"end_time": 1}, "end_time"),
-        ({"bucket_width": "1m"}, "bucket_width"),
+        ({"bucket_width": "1w"}, "bucket_width"),
+        ({"bucket_width": "1m", "limit": 1441}, "limit"),
+        ({"bucket_width": "1m", "start_time": 1_000_000_000}, "start_time"),
+        ({"bucket_width": "1h", "limit": 169}, "limit"),
+        ({"group_by": "service_tier"}, "group_by"),
+        ({"batch": "maybe"}, "batch"),
         ({"group_by": "colour"}, "group_by"),
         ({"limit": 32}, "limit"),
         ({"limit": 0}, "limit"),
