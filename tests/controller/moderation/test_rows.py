@@ -141,12 +141,60 @@ def test_old_flags_are_deleted(settings):
     assert list(ModerationFlag.objects.all()) == [kept]
 
 
+def noted(queue: FlagQueue, **fields) -> int:
+    """How many flags wait once this one is added."""
+    values = {
+        "request_id": "r",
+        "face": "chat",
+        "model": "m",
+        "user_id": 7,
+        "key_id": None,
+        "team_id": None,
+        "direction": "input",
+        "rule": rule(action="flag"),
+        "excerpt": "about Falcon",
+    }
+    queue.add(Flag(**values | fields))
+    return len(queue._queued)
+
+
+def test_what_comes_again_with_each_turn_is_noted_once_a_day():
+    moment = [0.0]
+    queue = FlagQueue(lambda: moment[0])
+
+    assert [noted(queue), noted(queue, request_id="next turn")] == [1, 1]
+    assert noted(queue, excerpt="about Falcons") == 2
+    assert noted(queue, user_id=8) == 3
+    assert noted(queue, rule=rule(2, action="redact")) == 4
+    assert noted(queue, user_id=None) == 5
+    assert noted(queue, user_id=None) == 6  # it may be anybody
+    moment[0] += 24 * 3600
+    assert noted(queue) == 7
+
+
+def test_what_is_blocked_is_noted_each_time():
+    queue = FlagQueue()
+
+    assert [noted(queue, rule=rule(action="block")) for _ in range(3)] == [1, 2, 3]
+
+
+def test_what_was_noted_is_not_remembered_without_bound(monkeypatch):
+    monkeypatch.setattr("controller.moderation.flags.MAX_SEEN", 2)
+    queue = FlagQueue()
+
+    for user_id in range(5):
+        noted(queue, user_id=user_id)
+
+    assert len(queue._seen) == 2
+
+
 def test_a_queue_of_flags_does_not_grow_without_bound(monkeypatch, caplog):
     monkeypatch.setattr("controller.moderation.flags.MAX_QUEUED", 2)
     queue = FlagQueue()
 
-    for number in range(5):
-        queue.add(number)  # type: ignore[arg-type]
+    for user_id in range(5):
+        noted(queue, user_id=user_id)
 
-    assert (queue.take(), queue.num_dropped) == ([0, 1], 3)
+    taken = [flag.user_id for flag in queue.take()]
+    assert (taken, queue.num_dropped) == ([0, 1], 3)
     assert caplog.text.count("some go unwritten") == 1

@@ -171,14 +171,16 @@ def test_what_people_write_is_for_those_who_may_read_it(client):
     assert b"about Falcon" not in client.get(confirm).content
 
 
-def test_the_queue_costs_the_same_queries_whatever_its_length(
-    console, django_assert_max_num_queries
+@pytest.mark.parametrize("url", [QUEUE, BANS])
+def test_lists_cost_the_same_queries_whatever_their_length(
+    console, operator, django_assert_max_num_queries, url: str
 ):
     for _ in range(20):
         make_moderation_flag(user=make_user())
+        make_ban(make_user(), created_by=operator)
 
     with django_assert_max_num_queries(10):
-        console.get(QUEUE)
+        console.get(url)
 
 
 # -- Bans ------------------------------------------------------------------------------
