@@ -63,7 +63,7 @@ class ModerationFlagAdmin(ConsoleAdmin):
     search_fields = ("request_id__exact", "rule_name", "category", "user__username")
     search_help_text = _("A whole request id, a rule, a category or a user")
     fields = (
-        "shown_verdict",
+        "verdict",
         "verdict_note",
         "decided_by",
         "decided_at",

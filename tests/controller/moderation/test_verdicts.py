@@ -120,6 +120,8 @@ def test_an_operator_releases_and_confirms_with_a_note(console, operator):
     flag = make_moderation_flag(user=make_user(username="ada"))
     confirm = reverse("admin:controller_moderationflag_confirm", args=[flag.pk])
 
+    change = reverse("admin:controller_moderationflag_change", args=[flag.pk])
+    assert ">waiting<" in "".join(console.get(change).content.decode().split())
     page = console.get(confirm).content.decode()
     assert "about Falcon" in page
     assert "strike 1 of 3 for ada" in page
