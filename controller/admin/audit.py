@@ -193,6 +193,8 @@ def _changes(entry: LogEntry) -> list[tuple[str, str]]:
             is_change = entry.action == LogEntry.Action.UPDATE
             gone = entry.action == LogEntry.Action.DELETE
             text = f"{before} → {after}" if is_change else before if gone else after
+            if text == "None":  # what a new row leaves empty
+                continue
         else:  # a many-to-many field
             text = _short(json.dumps(change))
         found.append((name, text))

@@ -72,7 +72,9 @@ WATCHED: dict[type[Model], dict[str, Any]] = {
 def watch() -> None:
     """Have the changes of all these rows logged; once, when the apps are ready."""
     for model, fields in WATCHED.items():
-        auditlog.register(model, **fields)
+        # Without a list the library also tells of the rows that refer to this one.
+        columns = [field.name for field in model._meta.concrete_fields]
+        auditlog.register(model, **{"include_fields": columns} | fields)
 
 
 def hidden(_value: str) -> str:

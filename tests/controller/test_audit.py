@@ -96,6 +96,13 @@ def test_no_client_chooses_the_address_that_is_logged(console):
     assert LogEntry.objects.get().remote_addr == "127.0.0.1"
 
 
+def test_the_log_tells_of_a_rows_own_fields_and_no_others(db):
+    team = make_team()
+
+    entry = LogEntry.objects.get_for_object(team).get()
+    assert set(entry.changes) == {"id", "name", "created_at"}
+
+
 def test_what_the_system_does_has_no_actor(db):
     team = make_team()
 
