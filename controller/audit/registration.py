@@ -57,7 +57,6 @@ WATCHED: dict[type[Model], dict[str, Any]] = {
     models.Limit: {},
     models.LimitRequest: {},
     models.ModerationRule: {},
-    models.ModerationFlag: {"include_fields": ["verdict", "verdict_note"]},
     models.Ban: {},
     models.Classifier: {"mask_fields": ["encrypted_key"], "mask_callable": HIDDEN},
     models.Announcement: {},
