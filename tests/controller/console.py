@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db import models
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from controller.models import Limit
+from controller.models import JoinToken, Limit, Worker
 from tests.factories import (
     make_adapter,
     make_allowed_origin,
@@ -74,8 +74,19 @@ def _filled(route: str, model: type[models.Model] | None) -> str:
     """The route with the first row's key in the place of its argument."""
     key = str(model._default_manager.values_list("pk", flat=True)[0]) if model else "1"
     route = route.replace(r"\.", ".").replace("(?P<kind>csv|jsonl)", "csv")
+    for argument, found in _fleet_arguments().items():
+        route = route.replace(argument, found)
     route = re.sub(r"\(\?P<app_label>(\w+)[^)]*\)", r"\1", route)
     return re.sub(r"<[^>]+>", key, route)
+
+
+def _fleet_arguments() -> dict[str, str]:
+    """What stands in the addresses of the fleet's own pages."""
+    return {
+        "<uuid:worker_id>": str(Worker.objects.values_list("pk", flat=True)[0]),
+        "<int:token_id>": str(JoinToken.objects.values_list("pk", flat=True)[0]),
+        "<slug:name>": "drain",
+    }
 
 
 def actions() -> Iterator[tuple[str, str, str]]:
