@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.bench.chat import ChatCost, chat_cost
+from tests.bench.chat_page import page_cost
 from tests.bench.engines import Rate, engine_rates
 from tests.bench.limited import LimitsCost, limits_cost
 from tests.bench.overload import Overload, measure_overload
 from tests.bench.report import (
+    chat_report,
     engines_report,
     error_lines,
     limits_report,
@@ -29,6 +32,7 @@ from tests.mock_engine import MockEngine, running_mock_engine
 from tests.product import Product, joined, running_product, set_up
 
 GATEWAY, ENGINES, OVERLOAD, LIMITS = "gateway", "engines", "overload", "limits"
+CHAT = "chat"
 OF_GATEWAY = (*SHAPES, OVERLOAD)
 
 
@@ -44,6 +48,8 @@ def main() -> int:
         _show(text, ENGINES if is_full else None)
     if LIMITS in arguments.only:
         _show(_measure_limits(arguments, command), LIMITS if is_full else None)
+    if CHAT in arguments.only:
+        _show(_measure_chat(arguments, command), CHAT if is_full else None)
     if parts := tuple(part for part in arguments.only if part in OF_GATEWAY):
         text, status = _measure_gateway(arguments, parts, command)
         _show(text, GATEWAY if is_full and parts == OF_GATEWAY else None)
@@ -70,6 +76,23 @@ def _measure_limits(arguments: argparse.Namespace, command: str) -> str:
             costs.append(cost)
             print(f"{cost.shape}: limits cost {cost.ratio - 1:.1%}", file=sys.stderr)
     return limits_report(costs, command)
+
+
+def _measure_chat(arguments: argparse.Namespace, command: str) -> str:
+    costs: list[ChatCost] = []
+    sizes, seconds = ((100,), 3.0) if arguments.quick else ((100, 500), 20.0)
+    for num_streams in sizes:
+        with _pinned(arguments) as (_engine, product):
+            costs.append(chat_cost(product, "bench", num_streams, seconds))
+        print(
+            f"{num_streams} sockets: {costs[-1].late_p99_ms:.0f} ms late at p99, "
+            f"{costs[-1].idle_bytes / 1000:.0f} kB each when idle",
+            file=sys.stderr,
+        )
+    with _pinned(arguments) as (_engine, product):
+        page = page_cost(product, "bench", seconds=4.0 if arguments.quick else 15.0)
+    print(f"frames: {page.frame_p99_ms:.0f} ms at p99", file=sys.stderr)
+    return chat_report(costs, page, command)
 
 
 def _measure_gateway(
@@ -123,7 +146,9 @@ def _pinned(arguments: argparse.Namespace) -> Iterator[tuple[MockEngine, Product
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         on_core(load_core),
-        running_mock_engine(models=("bench",), keep_requests=100) as engine,
+        running_mock_engine(
+            models=("bench",), keep_requests=100, context_length=1_000_000
+        ) as engine,
         _pinned_product(Path(folder), arguments.server, product_core) as product,
         joined(product, engine, like="vllm" if arguments.movable else "mock"),
         _second_worker(product, is_there=arguments.movable),
@@ -166,16 +191,16 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only",
         type=_parts,
-        default=(*OF_GATEWAY, LIMITS, ENGINES),
+        default=(*OF_GATEWAY, LIMITS, CHAT, ENGINES),
         metavar="PART,...",
         help=f"{GATEWAY} (all of {', '.join(OF_GATEWAY)}), one of these, {LIMITS},"
-        f" or {ENGINES}",
+        f" {CHAT}, or {ENGINES}",
     )
     return parser.parse_args()
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    parts = (*OF_GATEWAY, LIMITS, ENGINES)
+    parts = (*OF_GATEWAY, LIMITS, CHAT, ENGINES)
     wished = text.replace(GATEWAY, ",".join(OF_GATEWAY)).split(",")
     if unknown := set(wished) - set(parts):
         raise argparse.ArgumentTypeError(

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.bench.chat import ChatCost
+from tests.bench.chat_page import PageCost
 from tests.bench.engines import AIM_RATIO, DTYPES, LEVELS, Rate, ratio
 from tests.bench.limited import CONNECTIONS, LimitsCost
 from tests.bench.overload import CAPACITY, DEMANDS, Overload
@@ -23,6 +25,7 @@ AIM_GOODPUT = 0.9
 AIM_UNFAIRNESS = 0.1
 AIM_RECOVERY_SECONDS = 1.0
 AIM_LIMITS_RATIO = 1.15
+AIM_IDLE_BYTES = 60_000
 
 
 def report(
@@ -113,6 +116,59 @@ def limits_report(costs: Sequence[LimitsCost], command: str) -> str:
     said = f"Failed: {', '.join(errors)}." if errors else "No request failed."
     head = f"{machine_line()}  \nCommand: `{command}`"
     return f"{head}\n\n{table(columns, rows)}\n\n{said}\n"
+
+
+def chat_report(costs: Sequence[ChatCost], page: PageCost, command: str) -> str:
+    """Return the section of the chat: a row for each number of sockets, and a page."""
+    columns = (
+        "sockets that stream 20 tokens/s each",
+        "tokens",
+        "later than the engine's pace, p50 / p99 / most, ms",
+        "share of one core",
+        "memory of an idle socket, kB",
+        f"aim: {AIM_IDLE_BYTES // 1000} kB",
+    )
+    rows = [
+        (
+            str(cost.num_streams),
+            f"{cost.num_tokens:,}",
+            _lateness(cost),
+            f"{cost.cpu_share:.0%}",
+            f"{cost.idle_bytes / 1000:.1f}",
+            _yes(cost.idle_bytes <= AIM_IDLE_BYTES),
+        )
+        for cost in costs
+    ]
+    errors = [
+        f"{count} x {kind}" for cost in costs for kind, count in cost.errors.items()
+    ]
+    said = f"Failed: {', '.join(errors)}." if errors else "No answer failed."
+    head = f"{machine_line()}  \nCommand: `{command}`"
+    load = f"Load of the machine at the end: {os.getloadavg()[0]:.1f}."
+    return f"{head}\n\n{table(columns, rows)}\n\n{_page_table(page)}\n\n{said} {load}\n"
+
+
+def _lateness(cost: ChatCost) -> str:
+    times = (cost.late_p50_ms, cost.late_p99_ms, cost.late_most_ms)
+    return " / ".join(f"{each:.1f}" for each in times)
+
+
+def _page_table(page: PageCost) -> str:
+    columns = (
+        "messages of the conversation",
+        "first paint, ms",
+        "frames at 100 tokens/s, p50 / p99, ms",
+        "longest task, ms",
+        "layout shift",
+    )
+    row = (
+        f"{page.num_messages:,}",
+        f"{page.first_paint_ms:.0f}",
+        f"{page.frame_p50_ms:.1f} / {page.frame_p99_ms:.1f}",
+        f"{page.longest_task_ms:.0f}",
+        f"{page.layout_shift:.3f}",
+    )
+    return table(columns, [row])
 
 
 def _rates_row(rates: Sequence[Rate]) -> tuple[str, ...]:

@@ -22,10 +22,10 @@ And so on, for a line or two more, as answers do.
 
 
 def make_long_conversation(
-    user: User, num_messages: int, answer: str = ANSWER
+    user: User, num_messages: int, answer: str = ANSWER, model: str = "mock-1"
 ) -> Conversation:
     """Prompts and answers in turn; each names its number, which counts from 0."""
-    conversation = Conversation.objects.create(user=user, title="Long", model="mock-1")
+    conversation = Conversation.objects.create(user=user, title="Long", model=model)
     began = now() - timedelta(days=365)
     messages: list[Message] = []
     for number in range(num_messages):
@@ -39,7 +39,7 @@ def make_long_conversation(
                 content=f"Question {number}?"
                 if is_prompt
                 else answer.format(number=number),
-                model="" if is_prompt else "mock-1",
+                model="" if is_prompt else model,
                 created_at=began + timedelta(minutes=number),
             )
         )

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import pytest
 from channels.db import database_sync_to_async
+from channels.layers import InMemoryChannelLayer
+from django.db.backends.utils import CursorWrapper
 from django.utils.timezone import now
 
 from chat import answers, conversations
@@ -295,3 +297,43 @@ async def test_an_answer_that_no_budget_pays_for_says_so(site, user, engine):
     words = f"tokens per day of user '{user}' is used up"
     assert words in ended["message"]["error"]
     assert engine.requests("/v1/chat/completions") == []
+
+
+async def test_a_token_is_no_write_and_no_message_of_the_channel_layer(
+    site, user, monkeypatch
+):
+    """Of 400 tokens in 0.8 s: as many writes as intervals between drafts, and a few."""
+    written: list[str] = []
+    passed: list[str] = []
+
+    def count_statements(method):
+        execute = getattr(CursorWrapper, method)
+
+        def counted(self, sql, *args, **kwargs):
+            if sql.lstrip().upper().startswith(("INSERT", "UPDATE", "DELETE")):
+                written.append(sql)
+            return execute(self, sql, *args, **kwargs)
+
+        monkeypatch.setattr(CursorWrapper, method, counted)
+
+    def count_messages(method):
+        send = getattr(InMemoryChannelLayer, method)
+
+        async def counted(self, to, message):
+            passed.append(message["type"])
+            await send(self, to, message)
+
+        monkeypatch.setattr(InMemoryChannelLayer, method, counted)
+
+    for method in ("execute", "executemany"):
+        count_statements(method)
+    for method in ("send", "group_send"):
+        count_messages(method)
+
+    async with Page(user) as page:
+        await page.ask("hello [[tokens=400 interval_ms=2]]")
+        text, _ = await page.read_answer()
+
+    assert len(text.split()) == 400
+    assert 0 < len(written) < 100
+    assert len(passed) < 5
