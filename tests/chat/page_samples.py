@@ -37,6 +37,8 @@ def write_samples(username: str) -> dict[str, str]:
     user = User.objects.get(username=username)
     team = Team.objects.create(name="Readers")
     Membership.objects.create(team=team, user=user, role=Membership.Role.OWNER)
+    other = User.objects.create(username="reader")
+    member = Membership.objects.create(team=team, user=other)
     key, _ = ApiKey.issue(user, name="A key", team=team)
     key.rotate(timedelta(days=1))
     limits = [
@@ -56,6 +58,8 @@ def write_samples(username: str) -> dict[str, str]:
         "key_id": str(key.pk),
         "limit_id": str(limits[0].pk),
         "request_id": str(asked.pk),
+        "team_id": str(team.pk),
+        "member_id": str(member.pk),
     }
 
 

@@ -37,6 +37,7 @@ CONTRAST = ["color-contrast"]
 # What no plain GET shows, by view or parameter, and why.
 NOT_SHOWN = {
     "chat:diagrams": "the hidden frame of diagrams, which no reader meets",
+    "chat:receipt": "a file",
     "account_confirm_email": "the key is in a letter",
     "mfa_remove_webauthn": "needs a security key",
     "mfa_edit_webauthn": "needs a security key",
