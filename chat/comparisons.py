@@ -9,16 +9,15 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from chat.branches import Change, look_at
+from chat.composing.setups import PLAIN, Setup
 from chat.conversations import (
     Turn,
     begin_answer,
-    checked_prompt,
-    conversation_for,
+    begin_prompt,
     locked_message,
-    refuse_if_busy,
 )
 from chat.errors import ConversationNotFound
-from chat.models import Comparison, Message
+from chat.models import Comparison
 from controller.models import User
 
 Outcome = Comparison.Outcome
@@ -34,21 +33,22 @@ class Asked:
 
 @transaction.atomic
 def begin_comparison(
-    user: User, conversation_id: uuid.UUID | None, text: str, asked: Sequence[Asked]
+    user: User,
+    conversation_id: uuid.UUID | None,
+    text: str,
+    asked: Sequence[Asked],
+    setup: Setup = PLAIN,
+    attachments: Sequence[uuid.UUID] = (),
 ) -> list[Turn]:
     """Store a prompt and an empty answer of each model; the first one's is the leaf.
 
     None begins a conversation. Raises as `begin_turn` does.
     """
-    text = checked_prompt(text)
-    conversation = conversation_for(user, conversation_id, asked[0].model, text)
-    refuse_if_busy(user, conversation, num_wanted=len(asked))
-    prompt = Message.objects.create(
-        conversation=conversation,
-        parent_id=conversation.leaf_id,
-        role=Message.Role.USER,
-        content=text,
+    prompt = begin_prompt(
+        *(user, conversation_id, asked[0].model, text, setup, attachments),
+        num_wanted=len(asked),
     )
+    conversation = prompt.conversation
     turns = []
     for each in asked:
         turn = begin_answer(conversation, prompt, each.model, after=prompt.parent_id)

@@ -18,6 +18,7 @@ from django.conf import settings
 
 from chat import branches, comparisons, conversations, feedback, notices, protocol
 from chat.branches import Change
+from chat.composing.forms import checked_setup
 from chat.conversations import Turn
 from chat.database import in_database, writing
 from chat.errors import PromptTooLong, UnreadableMessage
@@ -95,17 +96,24 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _obey(self, user: User, message: protocol.AnyMessage) -> None:
         match message:
             case protocol.Send(model, text, conversation_id, ref):
-                begin = conversations.begin_turn
-                turn = await writing(begin, user, conversation_id, model, text)
+                turn = await writing(
+                    conversations.begin_turn,
+                    *(user, conversation_id, model, text),
+                    setup=checked_setup(message.setup),
+                    attachments=message.attachments,
+                )
                 await self._start(user, [turn], ref)
             case protocol.Retry(message_id, model, ref):
                 retry = conversations.begin_retry
                 turn = await writing(retry, user, message_id, model)
                 await self._start(user, [turn], ref)
             case protocol.Compare(text, slots, conversation_id, ref):
-                begin_all = comparisons.begin_comparison
-                asked = [slot.asked for slot in slots]
-                turns = await writing(begin_all, user, conversation_id, text, asked)
+                turns = await writing(
+                    comparisons.begin_comparison,
+                    *(user, conversation_id, text, [slot.asked for slot in slots]),
+                    setup=checked_setup(message.setup),
+                    attachments=message.attachments,
+                )
                 await self._start(user, turns, ref)
             case protocol.Vote(prompt_id, outcome, winner_id):
                 vote = comparisons.vote
@@ -258,7 +266,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         shown: list[dict[str, Any]] | None = None
         with contextlib.suppress(OSError):  # the page is gone
             for look in itertools.count(1):
-                models = protocol.model_fields(gateway().models(caller))
+                models = protocol.model_fields(
+                    gateway().models(caller), gateway().outlook
+                )
                 if models != shown:
                     shown = models
                     await self._send(type="models", models=models)

@@ -1,7 +1,7 @@
 """What happens to conversations: a turn begins, is asked anew, or is gone on with."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,9 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from chat.answers import Ending, ending_of
+from chat.composing.attachments import attached_to, take, unsent
+from chat.composing.setups import PLAIN, Setup
+from chat.composing.storing import setup_of, store_setup
 from chat.errors import (
     AnswerInProgress,
     ConversationNotFound,
@@ -21,6 +24,7 @@ from chat.errors import (
 )
 from chat.models import Comparison, Conversation, Message
 from chat.paging import last_page
+from chat.prompting import Said
 from chat.trees import MessageTree
 from controller.errors import ContentBlocked
 from controller.models import User
@@ -41,63 +45,95 @@ class Turn:
     model: str
     after: uuid.UUID | None
     """What its owner sees changes behind this message; None: from the start."""
-    history: list[dict[str, str]]
-    """The messages for the model, in OpenAI's shape, the prompt last; or the answer
-    that is gone on with."""
+    history: list[Said]
+    """What was said for the model to read, the prompt last; or the answer that is gone
+    on with."""
     begun: str = ""
     """The text that the model is to go on from."""
     before: Ending | None = None
     """How the answer that is gone on with ended first."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Of this answer alone, in OpenAI's names."""
+    setup: Setup = PLAIN
 
 
 @transaction.atomic
 def begin_turn(
-    user: User, conversation_id: uuid.UUID | None, model: str, text: str
+    user: User,
+    conversation_id: uuid.UUID | None,
+    model: str,
+    text: str,
+    setup: Setup = PLAIN,
+    attachments: Sequence[uuid.UUID] = (),
 ) -> Turn:
-    """Store a prompt and the empty answer to it; None begins a conversation.
+    """Store a prompt and the empty answer to it; None begins a conversation, which is
+    set up so. Where something is attached the text may be empty.
 
-    Raises `ConversationNotFound`, `EmptyPrompt`, `PromptTooLong`, `AnswerInProgress`
-    or `TooManyGenerations`.
+    Raises `ConversationNotFound`, `AttachmentNotFound`, `EmptyPrompt`, `PromptTooLong`,
+    `AnswerInProgress` or `TooManyGenerations`.
     """
-    text = checked_prompt(text)
-    conversation = conversation_for(user, conversation_id, model, text)
-    refuse_if_busy(user, conversation)
-    prompt = Message.objects.create(
+    prompt = begin_prompt(user, conversation_id, model, text, setup, attachments)
+    return begin_answer(prompt.conversation, prompt, model, after=prompt.parent_id)
+
+
+def begin_prompt(
+    user: User,
+    conversation_id: uuid.UUID | None,
+    model: str,
+    text: str,
+    setup: Setup = PLAIN,
+    attachments: Sequence[uuid.UUID] = (),
+    num_wanted: int = 1,
+) -> Message:
+    """Store a prompt behind the conversation's leaf, to which so many answers are
+    wanted. Raises as `begin_turn` does."""
+    attached = unsent(user, attachments)
+    text = checked_prompt(text, may_be_empty=bool(attached))
+    title = title_of(text or attached[0].name)
+    conversation = conversation_for(user, conversation_id, model, title, setup)
+    refuse_if_busy(user, conversation, num_wanted=num_wanted)
+    return Message.objects.create(
         conversation=conversation,
         parent_id=conversation.leaf_id,
         role=Message.Role.USER,
         content=text,
+        attached=take(attached, conversation),
     )
-    return begin_answer(conversation, prompt, model, after=prompt.parent_id)
 
 
 def conversation_for(
-    user: User, conversation_id: uuid.UUID | None, model: str, text: str
+    user: User,
+    conversation_id: uuid.UUID | None,
+    model: str,
+    title: str,
+    setup: Setup = PLAIN,
 ) -> Conversation:
-    """The user's conversation, held until the transaction ends; None: a new one, named
-    by the prompt's first words. Raises `ConversationNotFound`."""
+    """The user's conversation, held until the transaction ends; None: a new one, which
+    is called so and set up so. Raises `ConversationNotFound`."""
     if conversation_id is not None:
         return locked_conversation(user, conversation_id)
-    title = title_of(text)
-    return Conversation.objects.create(user=user, title=title, model=model)
+    conversation = Conversation.objects.create(user=user, title=title, model=model)
+    if setup:
+        store_setup(conversation, setup)
+    return conversation
 
 
 @transaction.atomic
 def begin_edit(user: User, message_id: uuid.UUID, model: str, text: str) -> Turn:
-    """Store a prompt anew beside `message_id`, and the empty answer to it.
+    """Store a prompt anew beside `message_id`, with what is attached to that, and the
+    empty answer to it.
 
     Raises as `begin_turn` does; a message that is no prompt is not found either.
     """
-    text = checked_prompt(text)
     older = locked_message(user, message_id, role=Message.Role.USER)
+    text = checked_prompt(text, may_be_empty=bool(older.attached))
     refuse_if_busy(user, older.conversation)
     prompt = Message.objects.create(
         conversation=older.conversation,
         parent_id=older.parent_id,
         role=Message.Role.USER,
         content=text,
+        attached=older.attached,
     )
     return begin_answer(older.conversation, prompt, model, after=prompt.parent_id)
 
@@ -164,7 +200,8 @@ def reopen_answer(conversation: Conversation, answer: Message) -> Turn:
         request_id=answer.request_id,
         model=answer.model,
         after=answer.parent_id,
-        history=history_of(conversation.path(answer.id)),
+        history=history_of(conversation, conversation.path(answer.id)),
+        setup=setup_of(conversation),
         begun=answer.content,
         before=before,
     )
@@ -193,7 +230,8 @@ def begin_answer(
         request_id=answer.request_id,
         model=model,
         after=after,
-        history=history_of(conversation.path(prompt.id)),
+        history=history_of(conversation, conversation.path(prompt.id)),
+        setup=setup_of(conversation),
     )
 
 
@@ -233,7 +271,8 @@ def open_path(user: User, conversation_id: uuid.UUID) -> OpenedConversation:
     Raises `ConversationNotFound`. Answers whose process died are settled first; else
     nothing is written.
     """
-    conversation = Conversation.objects.of(user).filter(pk=conversation_id).first()
+    own = Conversation.objects.of(user).select_related("setup_row")
+    conversation = own.filter(pk=conversation_id).first()
     if conversation is None:
         raise ConversationNotFound
     opened = _read_path(conversation)
@@ -332,10 +371,10 @@ def refuse_if_busy(user: User, conversation: Conversation, num_wanted: int = 1) 
         raise TooManyGenerations(settings.CHAT_MAX_GENERATIONS)
 
 
-def checked_prompt(text: str) -> str:
+def checked_prompt(text: str, *, may_be_empty: bool = False) -> str:
     """The text as stored: PostgreSQL takes no NUL, and blank ends mean nothing."""
     text = text.replace("\x00", "").strip()
-    if not text:
+    if not text and not may_be_empty:
         raise EmptyPrompt
     if len(text) > settings.CHAT_MAX_PROMPT_CHARS:
         raise PromptTooLong(settings.CHAT_MAX_PROMPT_CHARS)
@@ -361,22 +400,17 @@ def title_of(text: str) -> str:
     return f"{cut.rstrip()}…"
 
 
-def history_of(path: list[Message]) -> list[dict[str, str]]:
-    """The path as the model is told it.
+def history_of(conversation: Conversation, path: list[Message]) -> list[Said]:
+    """The path as `prompting` reads it; a query more where something is attached.
 
-    Answers that failed before their first word are left out, and prompts that then
-    follow each other are joined: many chat templates insist on alternating roles.
-    Prompts that a rule has blocked are left out too: they would block all that follow.
+    Prompts that a rule has blocked are left out: they would block all that follow.
     """
     blocked = {
         answer.parent_id for answer in path if answer.error_code == ContentBlocked.code
     }
-    history: list[dict[str, str]] = []
-    for message in path:
-        if not message.content or message.id in blocked:
-            continue
-        if history and history[-1]["role"] == message.role:
-            history[-1]["content"] += f"\n\n{message.content}"
-        else:
-            history.append({"role": message.role, "content": message.content})
-    return history
+    told = [message for message in path if message.id not in blocked]
+    attached = attached_to(conversation.user_id, told)
+    return [
+        Said(message.role, message.content, *attached.get(message.id, ((), ())))
+        for message in told
+    ]

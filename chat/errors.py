@@ -65,3 +65,26 @@ class TooManyGenerations(InvalidRequest):
         super().__init__(
             f"At most {maximum} answers may be written at a time. Stop one first."
         )
+
+
+class SetupRefused(InvalidRequest):
+    """Parameters that no model takes; `fields` has a sentence for each."""
+
+    code = "setup_refused"
+
+    def __init__(self, fields: dict[str, str]) -> None:
+        super().__init__(" ".join(f"{name}: {why}" for name, why in fields.items()))
+        self.fields = fields
+
+
+class AttachmentRefused(InvalidRequest):
+    """A file that cannot go along with a prompt; the sentence says why."""
+
+    code = "attachment_refused"
+
+
+class AttachmentNotFound(NotFound):
+    """No such attachment, or another user's: the same answer."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such attachment.")

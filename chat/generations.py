@@ -24,13 +24,14 @@ from chat.conversations import Turn
 from chat.database import writing
 from chat.growing import GrowingText, TextReader
 from chat.models import Message
+from chat.prompting import Reader, request_body, size_of
 from controller.errors import ShuttingDown, SwitchyardError
 from controller.fleet.line import Place
 from controller.gateway import gateway
 from controller.relay.exchange import Exchange
 from controller.relay.request import InferenceRequest
 from controller.relay.sse import decode_events
-from workers.protocol import Task
+from workers.protocol import IMAGE, Task
 
 logger = logging.getLogger(__name__)
 State = Message.State
@@ -204,7 +205,10 @@ class Generation:
 
     async def _relay(self) -> Ending:
         turn = self.turn
-        body = {"model": turn.model, "messages": turn.history, "stream": True}
+        caller = await gateway().chat_caller(turn.user_id)
+        model = gateway().find_model(caller, turn.model)
+        reader = Reader(model.context_length, sees=IMAGE in model.modalities)
+        body = request_body(turn.model, turn.history, turn.setup, reader)
         body |= turn.parameters
         if turn.begun:
             body |= {"add_generation_prompt": False, "continue_final_message": True}
@@ -215,10 +219,9 @@ class Generation:
             body=body,
             stream=True,
             request_id=turn.request_id,
-            size=sum(len(each["content"]) for each in turn.history),
+            size=size_of(body),
             session=str(turn.conversation_id),
         )
-        caller = await gateway().chat_caller(turn.user_id)
         exchange = await gateway().open(caller, request)
         self._exchange = exchange
         async with contextlib.aclosing(exchange):

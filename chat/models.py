@@ -12,8 +12,18 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 
+from chat.composing.models import Attachment, ConversationSetup, Preset, SavedPrompt
 from chat.trees import MessageTree
 from controller.models import User
+
+__all__ = [
+    "Attachment",
+    "Conversation",
+    "ConversationSetup",
+    "Message",
+    "Preset",
+    "SavedPrompt",
+]
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -114,6 +124,8 @@ class Message(models.Model):
     # What the model thought before it answered; it is not told of that again.
     reasoning = models.TextField(blank=True, default="", db_default="")
     reasoning_seconds = models.FloatField(null=True)
+    # The attachments, as `Attachment.fields` has them: shown without another query.
+    attached = models.JSONField(default=list, db_default=[], blank=True)
     model = models.CharField(max_length=200, blank=True)
     state = models.CharField(max_length=12, choices=State, default=State.COMPLETE)
     error = models.TextField(blank=True)

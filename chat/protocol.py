@@ -2,7 +2,8 @@
 
 The page sends one of the structs below, told apart by `type`. The server sends:
 
-- `models` {models}: what can be asked now; on connecting and at every change
+- `models` {models}: what can be asked now, and about how long each lets wait; on
+  connecting and at every change
 - `started` {ref, conversation, message}: the page's `send`, `compare`, `edit`, `retry`
   or `continue` was taken
 - `conversation` {conversation, after, messages, has_earlier, comparison}: the path,
@@ -28,7 +29,7 @@ The page sends one of the structs below, told apart by `type`. The server sends:
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -38,9 +39,12 @@ from chat.conversations import Compared
 from chat.generations import Delta, News, Pause, Thought, ThoughtFor
 from chat.models import Conversation, Message
 from chat.trees import MessageTree
+from controller.fleet.line import Place
 from controller.fleet.snapshot import ModelView
 from controller.prices import NANOS
-from workers.protocol import Task
+from workers.protocol import IMAGE, Task
+
+Attachments = Annotated[list[uuid.UUID], msgspec.Meta(max_length=100)]
 
 
 class ClientMessage(msgspec.Struct, tag_field="type", forbid_unknown_fields=True):
@@ -54,6 +58,9 @@ class Send(ClientMessage, tag="send"):
     text: str
     conversation: uuid.UUID | None = None
     ref: int = 0
+    attachments: Attachments = []
+    setup: dict[str, Any] = {}
+    """Of a new conversation; one that is there has its own."""
 
 
 class Slot(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -78,6 +85,8 @@ class Compare(ClientMessage, tag="compare"):
     slots: Annotated[list[Slot], msgspec.Meta(min_length=2, max_length=4)]
     conversation: uuid.UUID | None = None
     ref: int = 0
+    attachments: Attachments = []
+    setup: dict[str, Any] = {}
 
 
 class Vote(ClientMessage, tag="vote"):
@@ -174,6 +183,8 @@ Looking = Attach | Earlier | Choose
 Judging = Rate | Flag | Vote
 AnyMessage = Asking | Looking | Judging | Delete | Restore | Ping
 
+WAIT_STEPS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 480, 720, 1200, 1800, 3600)
+
 _decoder: msgspec.json.Decoder[AnyMessage] = msgspec.json.Decoder(AnyMessage)
 
 
@@ -194,6 +205,7 @@ def message_fields(message: Message) -> dict[str, Any]:
         "content": message.content,
         "reasoning": message.reasoning,
         "reasoning_seconds": message.reasoning_seconds,
+        "attached": message.attached,
         "model": message.model,
         "state": message.state,
         "error": message.error,
@@ -274,7 +286,10 @@ def conversation_fields(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def model_fields(models: list[ModelView]) -> list[dict[str, Any]]:
+def model_fields(
+    models: list[ModelView],
+    outlook: Callable[[ModelView], Place | None] = lambda model: None,
+) -> list[dict[str, Any]]:
     """The models that hold conversations, as the picker shows them."""
     return [
         {
@@ -283,7 +298,23 @@ def model_fields(models: list[ModelView]) -> list[dict[str, Any]]:
             "description": model.description,
             "licence": model.licence,
             "context_length": model.context_length,
+            "sees": IMAGE in model.modalities,
+            **wait_fields(outlook(model)),
         }
         for model in models
         if Task.CHAT in model.tasks
     ]
+
+
+def wait_fields(place: Place | None) -> dict[str, Any]:
+    """Whether one must wait, and about how long (null: it is not known)."""
+    seconds = place.expected_seconds if place else None
+    return {
+        "is_busy": place is not None,
+        "wait_seconds": None if seconds is None else rounded_wait(seconds),
+    }
+
+
+def rounded_wait(seconds: float) -> int:
+    """In steps of about a third: every step is an event to every page."""
+    return next((step for step in WAIT_STEPS if seconds <= step), WAIT_STEPS[-1])

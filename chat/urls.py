@@ -1,6 +1,6 @@
 """Addresses of the chat pages."""
 
-from django.urls import URLPattern, URLResolver, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.i18n import set_language
 
 from chat import (
@@ -62,5 +62,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
         team_pages.remove_member,
         name="remove_member",
     ),
+    path("", include("chat.composing.urls")),
     path("language/", set_language, name="language"),
 ]

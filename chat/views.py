@@ -16,6 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from chat import conversations, protocol
+from chat.composing.pages import composing_fields
 from chat.errors import ConversationNotFound
 from chat.models import Conversation
 from chat.words import page_words
@@ -93,7 +94,10 @@ def page_fields(
     """What the page's script starts from, before the socket is open."""
     return {
         **path_fields(opened),
-        "models": protocol.model_fields(gateway().models(chat_caller(user.pk))),
+        "models": protocol.model_fields(
+            gateway().models(chat_caller(user.pk)), gateway().outlook
+        ),
+        **composing_fields(user, opened.conversation if opened else None),
         "socket": f"{reverse('chat:home')}ws/chat/",
         "home": reverse("chat:home"),
         "signIn": reverse(settings.LOGIN_URL),

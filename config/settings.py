@@ -338,6 +338,21 @@ CHAT_WRITE_INTERVAL = env.seconds("CHAT_WRITE_INTERVAL", default=0.2)
 # An answer whose process has not written for this long is shown as interrupted.
 CHAT_INTERRUPTED_AFTER = env.seconds("CHAT_INTERRUPTED_AFTER", default=15)
 CHAT_MAX_PROMPT_CHARS = env.integer("CHAT_MAX_PROMPT_CHARS", 200_000, minimum=1)
+# One attachment; those of one message; and all of one user.
+CHAT_MAX_ATTACHMENT_BYTES = env.integer(
+    "CHAT_MAX_ATTACHMENT_BYTES", 10 * 2**20, minimum=1
+)
+CHAT_MAX_ATTACHMENTS = env.integer("CHAT_MAX_ATTACHMENTS", 10, minimum=0)
+CHAT_ATTACHMENT_QUOTA_BYTES = env.integer(
+    "CHAT_ATTACHMENT_QUOTA_BYTES", 500 * 2**20, minimum=0
+)
+# What is read of a document at most, and for how long a PDF may keep us.
+CHAT_MAX_DOCUMENT_CHARS = env.integer("CHAT_MAX_DOCUMENT_CHARS", 400_000, minimum=1)
+CHAT_MAX_PDF_PAGES = env.integer("CHAT_MAX_PDF_PAGES", 500, minimum=1)
+CHAT_ATTACHMENT_TIMEOUT = env.seconds("CHAT_ATTACHMENT_TIMEOUT", default=20)
+# Presets, and saved prompts, on one shelf: of one user or one team.
+CHAT_MAX_SAVED = env.integer("CHAT_MAX_SAVED", default=500, minimum=1)
+CHAT_MAX_SYSTEM_CHARS = env.integer("CHAT_MAX_SYSTEM_CHARS", 20_000, minimum=1)
 CHAT_MAX_ANSWER_CHARS = env.integer("CHAT_MAX_ANSWER_CHARS", 1_000_000, minimum=1)
 # Answers in progress at once, for one user.
 CHAT_MAX_GENERATIONS = env.integer("CHAT_MAX_GENERATIONS", default=8, minimum=1)
@@ -416,6 +431,7 @@ CELERY_BEAT_SCHEDULE = {
         "task": "controller.tasks.reconcile_ledger",
         "schedule": crontab(hour=3, minute=17),
     },
+    "prune attachments": {"task": "chat.tasks.prune_attachments", "schedule": 3600},
     "prune usage": {"task": "controller.tasks.prune_usage", "schedule": 86_400},
     "purge branches": {"task": "chat.tasks.purge_branches", "schedule": 3600},
 }

@@ -26,6 +26,7 @@ from controller.errors import (
 )
 from controller.fleet.breaker_rows import BreakerRows, write_breakers
 from controller.fleet.heartbeats import mark_expired, read_heartbeats, write_heartbeats
+from controller.fleet.line import Place
 from controller.fleet.live import Fleet
 from controller.fleet.probing import Prober
 from controller.fleet.samples import SampleBook, write_samples
@@ -229,6 +230,11 @@ class Gateway:
         async with aclosing(exchange):
             answer = msgspec.json.decode(exchange.body())
         return str(answer["choices"][0]["message"].get("content") or "")
+
+    def outlook(self, model: ModelView) -> Place | None:
+        """Where a request that came now would stand in this process's line for the
+        model; None where nobody waits. No I/O."""
+        return self.turns.outlook(model.name)
 
     def _close(self, exchange: Exchange) -> None:
         self.exchanges.discard(exchange)

@@ -223,6 +223,7 @@ class Agent:
                 name=config.name,
                 aliases=list(config.names[1:]),
                 tasks=list(run.tasks),
+                modalities=list(engine.modalities()),
                 context_length=run.context_length,
             ),
             *run.others,

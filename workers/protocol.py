@@ -52,6 +52,10 @@ class Task(StrEnum):
     """Text to tokens and back, without the model's weights."""
 
 
+TEXT, IMAGE = "text", "image"
+"""Modalities: what else than text a model may take in."""
+
+
 class WorkerState(StrEnum):
     """What the agent knows of its engine."""
 
@@ -97,7 +101,7 @@ class ModelOffer(Struct, kw_only=True, frozen=True):
     name: ModelName
     aliases: list[ModelName] = []
     tasks: list[Task] = field(default_factory=lambda: [Task.CHAT, Task.COMPLETIONS])
-    modalities: list[str] = field(default_factory=lambda: ["text"])
+    modalities: list[str] = field(default_factory=lambda: [TEXT])
     context_length: NonNegativeInt
     """Prompt and completion together, in tokens, as the engine reports it; 0: it does
     not say, as most hosted servers do not."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,6 +16,7 @@ from workers.engine_client import EngineClient, EngineSilent
 from workers.engine_process import EngineCommand, EngineProcess, start_engine
 from workers.engine_watch import EngineWatch
 from workers.metrics_scrape import EngineNumbers
+from workers.modalities import TEXT_ONLY
 from workers.protocol import ModelOffer, Task, WorkerState
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class Engine:
     """The name and aliases of each model that it serves besides the worker's first."""
     adapter_sources: AdapterSources | None = None
     """Where adapters are taken from while it runs; None: it takes none."""
+    modalities: Callable[[], Sequence[str]] = lambda: TEXT_ONLY
+    """What its first model takes in; asked when the model is on this machine."""
 
 
 class EngineNeverStarted(Exception):

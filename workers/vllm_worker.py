@@ -21,6 +21,7 @@ from workers.agent import run_worker
 from workers.config import WorkerConfig, add_worker_arguments
 from workers.engine_process import EngineCommand, import_folder
 from workers.errors import BadSetting
+from workers.modalities import TEXT_ONLY, modalities_of
 from workers.supervisor import Engine
 from workers.vllm_flags import flag_value, has_flag, installed_flags, translated
 
@@ -181,7 +182,17 @@ def vllm_engine(
         command=EngineCommand(arguments=arguments, environment=variables),
         max_concurrency=config.max_concurrency or int(concurrency),
         adapter_sources=adapter_sources,
+        modalities=partial(_modalities, config.model_path, flags, environment),
     )
+
+
+def _modalities(
+    model_path: str, flags: Sequence[str], environment: Mapping[str, str]
+) -> Sequence[str]:
+    """Return what vLLM lets the model take in."""
+    if has_flag(flags, "--language-model-only"):
+        return TEXT_ONLY
+    return modalities_of(model_path, environment)
 
 
 def _adapter_sources(

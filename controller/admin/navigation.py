@@ -38,6 +38,12 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         ),
         _group(
             request,
+            _("Chat"),
+            (_("Site presets"), "tune", "chat.preset"),
+            (_("Site prompts"), "bookmarks", "chat.savedprompt"),
+        ),
+        _group(
+            request,
             _("Moderation"),
             (_("Rules"), "gavel", "moderationrule"),
             (_("Review queue"), "flag", "moderationflag"),

@@ -1,7 +1,7 @@
 """The fleet as rows had it at one moment: immutable, shared by all requests."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -107,6 +107,8 @@ class ModelView:
     canary: Canary | None = None
     fallback: str = ""
     """The model that is asked where no worker of this one takes a request."""
+    modalities: frozenset[str] = frozenset()
+    """What every one of its workers takes in: `text`, perhaps `image`."""
 
     def is_for(self, caller: Caller) -> bool:
         """Whether the caller may know of it and ask it."""
@@ -262,6 +264,7 @@ def _model_view(
         context_length=limit or longest,
         parent=max((placement.parent for placement in placements), default=""),
         prices=served.prices,
+        modalities=_common(placements),
         licence=served.licence,
         audience=audience,
         default_parameters=served.default_parameters,
@@ -276,3 +279,9 @@ def _canary(served: ServedModel) -> Canary | None:
     if not served.canary_labels:
         return None
     return Canary(share=served.canary_percent / 100, labels=served.canary_labels)
+
+
+def _common(placements: Sequence[PlacementView]) -> frozenset[str]:
+    """What all of them take: dispatch asks none of them whether it can see."""
+    taken = [frozenset(placement.modalities) for placement in placements]
+    return frozenset.intersection(*taken) if taken else frozenset()

@@ -109,6 +109,17 @@ class Turns:
         except WorkersFull:
             return self._enter(model, caller, request, wish, excluded)
 
+    def outlook(self, name: str) -> Place | None:
+        """About where a request for this model would stand; None where nobody waits.
+
+        As if each caller had one request: who has many waits longer.
+        """
+        line = self._busy.get(name)
+        if line is None:
+            return None
+        position = len(line) + 1
+        return Place(position, position, line.expected_seconds(position))
+
     def leave(self, turn: Turn) -> None:
         """Give the place up, or the worker if the turn has come but was not taken."""
         if turn.line.leave(turn):

@@ -9,6 +9,7 @@ from chat.answers import Draft, Ending, settle
 from chat.conversations import begin_continuation, begin_edit, begin_retry, begin_turn
 from chat.errors import ConversationNotFound, NothingToContinue
 from chat.models import Conversation, Message
+from chat.prompting import Said
 from chat.tasks import purge_branches
 from tests.factories import make_user
 
@@ -44,7 +45,7 @@ def test_an_edited_prompt_is_a_branch_with_an_answer_of_its_own(user):
 
     edited = answered(begin_edit(user, prompt_of(first).id, "mock-2", "1"), "to 1")
 
-    assert edited.history == [{"role": "user", "content": "1"}]
+    assert edited.history == [Said("user", "1")]
     assert (edited.model, edited.after) == ("mock-2", None)
     assert shown() == ["1", "to 1"]
     assert Message.objects.count() == 6
@@ -163,7 +164,7 @@ def test_a_cut_answer_grows_on_where_its_model_can_go_on(user):
     row = Message.objects.get(pk=turn.message_id)
     assert (on.message_id, row.state) == (turn.message_id, State.STREAMING)
     assert on.begun == row.content == "one two"
-    assert on.history[-1] == {"role": "assistant", "content": "one two"}
+    assert on.history[-1] == Said("assistant", "one two")
 
     after = Ending(State.COMPLETE, completion_tokens=2, cost_nanos=20)
     assert on.before
@@ -179,7 +180,7 @@ def test_a_cut_answer_is_asked_for_more_where_its_model_cannot_go_on(user):
     on = begin_continuation(user, turn.message_id, "Go on.", unable)
 
     assert on.message_id != turn.message_id
-    told = [(each["role"], each["content"]) for each in on.history]
+    told = [(each.role, each.content) for each in on.history]
     assert told == [("user", "one"), ("assistant", "half"), ("user", "Go on.")]
     assert on.begun == ""
 

@@ -14,6 +14,7 @@ from chat.comparisons import Asked, begin_comparison, vote
 from chat.conversations import begin_retry, begin_turn, open_path
 from chat.errors import AnswerInProgress, ConversationNotFound, TooManyGenerations
 from chat.models import Comparison, Conversation, Message
+from chat.prompting import Said
 from tests.chat.pages import Page
 from tests.factories import make_user
 
@@ -38,9 +39,7 @@ def test_each_model_is_asked_the_same_with_parameters_of_its_own(user):
     one, two = compared(user)
 
     assert (one.model, two.model) == ("mock-1", "mock-2")
-    assert (
-        one.history == two.history == [{"role": "user", "content": "Which is better?"}]
-    )
+    assert one.history == two.history == [Said("user", "Which is better?")]
     assert (one.parameters, two.parameters) == ({"temperature": 0.0}, {})
     row = Comparison.objects.get()
     assert row.model_names == ["mock-1", "mock-2"]
@@ -63,7 +62,7 @@ def test_the_answers_are_shown_together_until_the_conversation_goes_on(
     turn = begin_turn(user, one.conversation_id, "mock-2", "Go on.")
     opened = open_path(user, one.conversation_id)
     assert opened.compared is None
-    assert turn.history[1]["content"] == "second"
+    assert turn.history[1].content == "second"
 
 
 def test_an_answer_that_was_not_compared_is_shown_alone(user):

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 
 from chat import conversations
 from chat.answers import Draft, Ending, settle
-from chat.conversations import begin_retry, begin_turn, history_of, open_path, title_of
+from chat.conversations import begin_retry, begin_turn, open_path, title_of
 from chat.errors import (
     AnswerInProgress,
     ConversationNotFound,
@@ -18,6 +18,7 @@ from chat.errors import (
     TooManyGenerations,
 )
 from chat.models import Conversation, Message
+from chat.prompting import Said, request_body
 from tests.factories import make_user
 
 State = Message.State
@@ -39,7 +40,7 @@ def test_a_first_prompt_begins_a_conversation_named_by_its_words(user):
     conversation = Conversation.objects.of(user).get()
     assert conversation.title == "What is a switchyard?"
     assert conversation.leaf_id == turn.message_id
-    assert turn.history == [{"role": "user", "content": "What is\na switchyard?"}]
+    assert turn.history == [Said("user", "What is\na switchyard?")]
 
 
 def test_the_model_is_told_the_whole_path_in_order(user):
@@ -47,7 +48,7 @@ def test_the_model_is_told_the_whole_path_in_order(user):
 
     second = begin_turn(user, first.conversation_id, "mock-1", "two")
 
-    told = [(each["role"], each["content"]) for each in second.history]
+    told = [(each.role, each.content) for each in second.history]
     assert told == [("user", "one"), ("assistant", "An answer."), ("user", "two")]
 
 
@@ -68,7 +69,8 @@ def test_prompts_around_a_failed_answer_are_joined_for_the_model(user):
 
     second = begin_turn(user, first.conversation_id, "mock-1", "two")
 
-    assert second.history == [{"role": "user", "content": "one\n\ntwo"}]
+    [told] = request_body("mock-1", second.history)["messages"]
+    assert told == {"role": "user", "content": "one\n\ntwo"}
 
 
 def test_another_users_conversation_is_not_found_by_any_way(user):
@@ -172,7 +174,3 @@ def test_a_conversation_opens_with_as_many_queries_however_long_it_is(
 )
 def test_titles_are_cut_between_words_where_there_are_any(prompt, title):
     assert title_of(prompt) == title
-
-
-def test_an_empty_path_is_an_empty_history():
-    assert history_of([]) == []

@@ -266,3 +266,12 @@ def test_an_adapters_root_is_a_folder_and_needs_lora(tmp_path: Path) -> None:
         engine(tmp_path, adapter_root=tmp_path)
     with pytest.raises(BadSetting, match="is no folder"):
         engine(tmp_path, lora, adapter_root=tmp_path / "missing")
+
+
+def test_a_model_that_sees_is_offered_so_unless_vllm_is_told_not_to(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text('{"vision_config": {"depth": 1}}')
+
+    assert list(engine(tmp_path).modalities()) == ["text", "image"]
+    assert list(engine(tmp_path, "--language-model-only").modalities()) == ["text"]

@@ -1,24 +1,33 @@
 // @ts-check
-/** Where prompts are written; the same button sends and stops. */
+/** Where prompts are written, with what goes along; the same button sends and stops. */
 
 import { byId } from "./dom.js";
 import { count, say } from "./words.js";
 
 const hasKeyboard = matchMedia("(hover: hover) and (pointer: fine)");
 
+/** @typedef {import("./queue.js").Prompt} Prompt */
+
 export class Composer {
   /**
    * @param {object} options
    * @param {number} options.maxChars
-   * @param {(text: string) => void} options.onSend
+   * @param {import("./attachments.js").Attachments} options.attachments
+   * @param {import("./queue.js").PromptQueue} options.queue
+   * @param {import("./drafts.js").Drafts} options.drafts
+   * @param {(prompt: Prompt) => void} options.onSend
    * @param {() => void} options.onStop
    */
-  constructor({ maxChars, onSend, onStop }) {
+  constructor({ maxChars, attachments, queue, drafts, onSend, onStop }) {
     this.form = byId("composer");
     this.input = byId("prompt");
     this.button = byId("send");
+    this.later = byId("send-later");
     this.refusal = byId("refusal");
     this.maxChars = maxChars;
+    this.attachments = attachments;
+    this.queue = queue;
+    this.drafts = drafts;
     this.onSend = onSend;
     this.onStop = onStop;
     this.isBusy = false;
@@ -26,14 +35,27 @@ export class Composer {
     /** Asked to send before the page could: it is done as soon as it can. */
     this.isEager = false;
     this.form.onsubmit = (event) => this.submit(event);
+    this.later.onclick = () => this.send();
     this.input.addEventListener("input", () => {
       this.isEager = false;
       this.change();
     });
     this.input.addEventListener("keydown", (event) => this.key(event));
+    this.bringDraft();
     this.change();
     // On a phone this would open the keyboard over the page.
     if (hasKeyboard.matches) this.input.focus();
+  }
+
+  bringDraft() {
+    const { text, files } = this.drafts.bring();
+    this.input.value ||= text;
+    if (files.length) this.attachments.giveBack(files);
+    this.drafts.current = () => ({ text: this.input.value, files: this.attachments.files });
+  }
+
+  get isEmpty() {
+    return !this.input.value.trim() && this.attachments.isEmpty;
   }
 
   /** What the page allows now. @param {{isBusy: boolean, canSend: boolean}} state */
@@ -44,48 +66,73 @@ export class Composer {
     this.button.title = say(isBusy ? "stop" : "send");
     this.button.setAttribute("aria-label", this.button.title);
     this.change();
-    if (canSend && !isBusy && this.isEager) this.send();
+    if (!canSend || isBusy) return;
+    if (this.queue.isReady) this.onSend(this.queue.take());
+    else if (this.isEager) this.send();
   }
 
   /** Enter sends, but not while an input method composes, nor on a phone. */
   key(event) {
-    if (event.key !== "Enter" || event.shiftKey || !hasKeyboard.matches) return;
+    if (event.defaultPrevented || event.key !== "Enter") return;
+    if (event.shiftKey || !hasKeyboard.matches) return;
     if (event.isComposing || event.keyCode === 229) return;
     event.preventDefault();
-    if (!this.isBusy) this.submit(event);
+    this.send();
   }
 
   submit(event) {
     event.preventDefault();
-    if (this.isBusy) {
-      this.onStop();
-      return;
-    }
-    this.send();
+    if (this.isBusy) this.onStop();
+    else this.send();
   }
 
+  /** Send what is written, or have it wait for the answer in progress to end. */
   send() {
+    const isWaiting = this.attachments.isGoing || (!this.canSend && !this.isBusy);
+    this.isEager = !this.isEmpty && isWaiting;
+    if (this.isEmpty || isWaiting || this.refuses()) return;
     const text = this.input.value.trim();
-    this.isEager = Boolean(text) && !this.canSend;
-    if (!text || !this.canSend) return;
-    if ([...text].length > this.maxChars) {
-      this.refuse(say("promptTooLong", { count: count(this.maxChars) }));
-      return;
-    }
-    this.onSend(text);
+    const prompt = { text, files: this.attachments.take() };
+    this.clear();
+    if (this.isBusy || this.queue.isReady) this.queue.add(prompt);
+    else this.onSend(prompt);
+  }
+
+  /** Whether it cannot be sent as it is, which is then said. */
+  refuses() {
+    const isLong = [...this.input.value.trim()].length > this.maxChars;
+    const { objection } = this.attachments;
+    if (isLong) this.refuse(say("promptTooLong", { count: count(this.maxChars) }));
+    else if (objection) this.refuse(objection);
+    return isLong || Boolean(objection);
+  }
+
+  /** The tray has changed: what waited for the last upload is sent. */
+  filesChanged() {
+    this.change();
+    if (this.isEager && !this.attachments.isGoing) this.send();
   }
 
   clear() {
     this.input.value = "";
     this.refuse("");
     this.change();
+    this.drafts.write();
   }
 
-  /** The text comes back, unless something new was begun. @param {string} text */
-  giveBack(text) {
+  /** The prompt comes back, unless something new was begun. @param {Prompt} prompt */
+  giveBack({ text, files }) {
     this.input.value ||= text;
+    if (files.length) this.attachments.giveBack(files);
     this.change();
     this.input.focus();
+  }
+
+  /** Put a text where the cursor is, in place of what is selected. @param {string} text */
+  insert(text) {
+    this.input.focus();
+    this.input.setRangeText(text, this.input.selectionStart, this.input.selectionEnd, "end");
+    this.change();
   }
 
   /** Say why nothing was sent; "" says nothing. @param {string} why */
@@ -95,7 +142,10 @@ export class Composer {
   }
 
   change() {
-    this.button.disabled = !this.isBusy && !(this.canSend && this.input.value.trim());
+    this.button.disabled = !this.isBusy && (!this.canSend || this.isEmpty);
+    this.later.hidden = !this.isBusy || this.isEmpty;
+    this.attachments.weigh();
+    this.drafts.note();
     if (CSS.supports("field-sizing", "content")) return;
     this.input.style.height = "auto";
     this.input.style.height = `${this.input.scrollHeight}px`;

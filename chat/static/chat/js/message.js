@@ -1,6 +1,7 @@
 // @ts-check
 /** One message of the transcript: a prompt's bubble, or an answer that may still grow. */
 
+import { chipsOf } from "./chips.js";
 import { copyText } from "./clipboard.js";
 import { icon, make } from "./dom.js";
 import { Markdown } from "./markdown.js";
@@ -10,7 +11,7 @@ import { Reasoning } from "./reasoning.js";
 import { remarkForm } from "./remark.js";
 import { actionButton, fillToolbar, makeToolbar, menuButton } from "./toolbar.js";
 import { versionControl } from "./versions.js";
-import { count, say, sayError, sayFailure } from "./words.js";
+import { about, count, say, sayError, sayFailure } from "./words.js";
 
 /**
  * @typedef {object} Message
@@ -20,6 +21,7 @@ import { count, say, sayError, sayFailure } from "./words.js";
  * @property {string} reasoning
  * @property {number | null} reasoning_seconds
  * @property {string[]} [versions] ids of those beside it and its own, oldest first
+ * @property {import("./chips.js").Attached[]} attached
  * @property {string} model
  * @property {"streaming" | "complete" | "stopped" | "interrupted" | "failed"} state
  * @property {string} error
@@ -67,7 +69,9 @@ export class PromptView {
     this.bubble = make("div", { className: "bubble", textContent: message.content });
     this.bubble.dir = "auto";
     this.foot = makeToolbar();
-    const parts = [heard, this.bubble, this.foot];
+    this.bubble.hidden = !message.content;
+    const chips = message.attached?.length ? [chipsOf(message.attached)] : [];
+    const parts = [heard, ...chips, this.bubble, this.foot];
     const options = { className: "message message-user", tabIndex: -1 };
     this.element = make("article", options, ...parts);
     this.showFoot();
@@ -104,7 +108,8 @@ export class PromptView {
   endEditing() {
     this.editor?.element.remove();
     this.editor = null;
-    this.bubble.hidden = this.foot.hidden = false;
+    this.bubble.hidden = !this.message.content;
+    this.foot.hidden = false;
     this.element.focus();
   }
 }
@@ -379,13 +384,7 @@ function isCut({ state, finish_reason: reason }) {
 function placeOf({ position, length, seconds }) {
   if (!position) return "";
   const place = say("waiting", { position: count(position), length: count(length) });
-  if (seconds === null) return place;
-  const rounded = Math.max(1, Math.round(seconds));
-  const about =
-    rounded < 90
-      ? say("waitingSeconds", { seconds: count(rounded) })
-      : say("waitingMinutes", { minutes: count(Math.round(rounded / 60)) });
-  return `${place} · ${about}`;
+  return seconds === null ? place : `${place} · ${about(seconds)}`;
 }
 
 /** @param {Message} message */

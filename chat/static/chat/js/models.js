@@ -1,44 +1,80 @@
 // @ts-check
-/** The model picker: what can be asked now, and what is chosen. */
+/** The model picker: what can be asked now, how long it lets wait, and what is chosen. */
 
 import { byId, icon, make } from "./dom.js";
 import { recall, remember } from "./memory.js";
 import { setOpen } from "./menus.js";
-import { count, say } from "./words.js";
+import { about, count, say } from "./words.js";
+
+/**
+ * @typedef {object} Model
+ * @property {string} name
+ * @property {string[]} aliases
+ * @property {string} description
+ * @property {number} context_length 0: not known
+ * @property {boolean} sees
+ * @property {boolean} is_busy
+ * @property {number | null} wait_seconds
+ */
+
+/** So many are seen at a glance; more are searched. */
+const FEW = 6;
+
+/** The model that the page's address asks for; "" for none. */
+export const modelOfAddress = () =>
+  new URLSearchParams(location.search).get("model")?.trim() ?? "";
 
 export class Models {
   /**
-   * @param {any[]} models
-   * @param {string} chosen the conversation's, else ""
+   * @param {Model[]} models
+   * @param {string} chosen the conversation's, or the address's; else ""
    * @param {() => void} onChange
    */
   constructor(models, chosen, onChange) {
     this.menu = byId("model-picker");
     this.button = byId("model-button");
-    this.items = byId("model-items");
+    this.search = byId("model-search");
+    this.items = byId("model-list");
     this.label = byId("model-name");
     this.chosen = chosen || recall("model") || "";
     this.isFixed = Boolean(chosen);
     this.models = models;
     this.onChange = onChange;
+    this.button.addEventListener("click", () => this.opened());
+    this.search.addEventListener("input", () => this.render());
+    this.search.addEventListener("keydown", (event) => this.searchKey(event));
     this.render();
   }
 
   get isAvailable() {
-    return this.models.some((model) => this.names(model).includes(this.chosen));
+    return Boolean(this.current);
   }
 
   /** Of the model that is chosen, in tokens; 0: it is not known. */
   get contextLength() {
-    const chosen = this.models.find((model) => this.names(model).includes(this.chosen));
-    return chosen?.context_length ?? 0;
+    return this.current?.context_length ?? 0;
   }
 
+  /** @returns {Model | undefined} the one that is chosen, while it can be asked */
+  get current() {
+    return this.models.find((model) => this.names(model).includes(this.chosen));
+  }
+
+  /** @returns {Model[]} those that the search leaves */
+  get found() {
+    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    return this.models.filter((model) => {
+      const text = [...this.names(model), model.description].join(" ").toLowerCase();
+      return words.every((word) => text.includes(word));
+    });
+  }
+
+  /** @param {Model} model */
   names(model) {
     return [model.name, ...model.aliases];
   }
 
-  /** @param {any[]} models */
+  /** @param {Model[]} models */
   show(models) {
     this.models = models;
     this.render();
@@ -54,12 +90,39 @@ export class Models {
 
   /** @param {string} name */
   choose(name) {
-    this.chosen = name;
-    remember("model", name);
+    this.pick(name);
     setOpen(this.menu, false);
     this.button.focus();
+  }
+
+  /** @param {string} name */
+  pick(name) {
+    this.chosen = name;
+    remember("model", name);
     this.render();
     this.onChange();
+  }
+
+  /** Show the menu with the cursor in its search. */
+  open() {
+    setOpen(this.menu, true);
+    this.opened();
+  }
+
+  opened() {
+    if (this.button.getAttribute("aria-expanded") !== "true") return;
+    this.search.value = "";
+    this.render();
+    if (!this.search.hidden) this.search.focus();
+    else this.items.querySelector("[aria-selected=true], button")?.focus();
+  }
+
+  /** @param {KeyboardEvent} event */
+  searchKey(event) {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    const [first] = this.found;
+    if (first) this.choose(first.name);
   }
 
   render() {
@@ -70,23 +133,32 @@ export class Models {
     const isGone = !this.isAvailable;
     this.label.textContent = (this.models.length || this.isFixed) && this.chosen || say("noModel");
     this.button.classList.toggle("is-gone", isGone && this.isFixed);
-    this.button.title = isGone && this.isFixed ? say("modelGone") : "";
+    this.button.classList.toggle("is-busy", Boolean(this.current?.is_busy));
+    this.button.title = isGone && this.isFixed ? say("modelGone") : waitOf(this.current);
+    this.search.hidden = this.models.length <= FEW;
     // Who is choosing by keyboard stays where they are.
     const focused = this.items.querySelector(":focus")?.dataset.model;
-    this.items.replaceChildren(...this.models.map((model) => this.option(model)));
+    const { found } = this;
+    this.items.replaceChildren(...found.map((model) => this.option(model)));
     if (focused) this.items.querySelector(`[data-model="${CSS.escape(focused)}"]`)?.focus();
-    if (!this.models.length) {
-      this.items.append(make("p", { className: "model-none", textContent: say("noModel") }));
-    }
+    byId("model-none").hidden = found.length > 0;
+    byId("model-none").textContent = say(this.models.length ? "noSuchModel" : "noModel");
   }
 
+  /** @param {Model} model */
   option(model) {
     const isChosen = this.names(model).includes(this.chosen);
     const length = model.context_length;
-    const context = length ? say("contextLength", { count: count(length) }) : "";
+    const facts = [
+      length ? say("contextLength", { count: count(length) }) : "",
+      model.sees ? say("seesImages") : "",
+    ];
     const words = make("span", {}, make("strong", { textContent: model.name }));
-    for (const line of [model.description, model.licence, context]) {
+    for (const line of [model.description, model.licence, facts.filter(Boolean).join(" · ")]) {
       if (line) words.append(make("small", { textContent: line }));
+    }
+    if (model.is_busy) {
+      words.append(make("small", { className: "model-wait", textContent: waitOf(model) }));
     }
     const option = make("button", { type: "button", className: "menu-item model-option" });
     option.dataset.model = model.name;
@@ -96,4 +168,11 @@ export class Models {
     option.onclick = () => this.choose(model.name);
     return option;
   }
+}
+
+/** "All workers are busy; a wait of about 40 s"; "" where nobody waits. @param {Model} [model] */
+function waitOf(model) {
+  if (!model?.is_busy) return "";
+  if (model.wait_seconds === null) return say("modelBusy");
+  return say("modelWait", { about: about(model.wait_seconds) });
 }

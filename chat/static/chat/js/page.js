@@ -2,21 +2,32 @@
 /** The chat page: what the server says goes to its parts, what the reader does goes back. */
 
 import { enableAppearance } from "./appearance.js";
+import { Attachments } from "./attachments.js";
+import { commandsOf } from "./commands.js";
 import { ComparePanel } from "./compare_panel.js";
 import { Composer } from "./composer.js";
 import { ConnectionLine } from "./connection.js";
 import { showContext } from "./context.js";
 import { byId } from "./dom.js";
+import { Drafts } from "./drafts.js";
 import { Earlier } from "./earlier.js";
 import { recallMeasures } from "./measures.js";
 import { enableMenus } from "./menus.js";
 import { MessageActions } from "./message_actions.js";
 import { enableMessageKeys } from "./message_keys.js";
-import { Models } from "./models.js";
+import { Models, modelOfAddress } from "./models.js";
+import { PromptQueue } from "./queue.js";
+import { Refused } from "./requests.js";
+import { Room } from "./room.js";
 import { Scrolling } from "./scrolling.js";
+import { SetupPanel } from "./setup.js";
+import { Shelves } from "./shelves.js";
+import { Shortcuts } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
+import { SlashMenu } from "./slash.js";
 import { Socket } from "./socket.js";
 import { Transcript } from "./transcript.js";
+import { VariablesForm } from "./variables.js";
 import { say, sayError } from "./words.js";
 
 const page = JSON.parse(byId("page").textContent);
@@ -24,8 +35,8 @@ const page = JSON.parse(byId("page").textContent);
 class ChatPage {
   constructor() {
     this.conversation = page.conversation;
-    /** @type {{ref: number, text: string, refused?: () => void} | null} what the server
-     * has not taken yet */
+    /** @type {{ref: number, prompt: import("./queue.js").Prompt | null,
+     * refused?: () => void} | null} what the server has not taken yet */
     this.asked = null;
     this.numAsked = 0;
     this.sidebar = new Sidebar();
@@ -38,18 +49,23 @@ class ChatPage {
       hideFrom: (id) => this.transcript.hideFrom(id),
     });
     this.transcript = new Transcript(this.actions);
-    this.composer = new Composer({
-      maxChars: page.maxPromptChars,
-      onSend: (text) => this.ask(text),
-      onStop: () => this.stop(),
+    const conversation = () => this.conversation?.id ?? null;
+    this.shelves = new Shelves(page.home);
+    this.setup = new SetupPanel({
+      home: page.home,
+      setup: page.setup,
+      conversation,
+      shelves: this.shelves,
+      onModel: (name) => this.models.pick(name),
     });
-    const chosen = this.conversation?.model ?? "";
+    const chosen = modelOfAddress() || (this.conversation?.model ?? "");
     this.models = new Models(page.models, chosen, () => this.refresh());
     this.compare = new ComparePanel(this.models, () => this.refresh());
     this.earlier = new Earlier(this.transcript, this.scrolling, (before) =>
       this.socket.send({ type: "earlier", conversation: this.conversation.id, before }),
     );
     this.transcript.show(null, page.messages, page.comparison);
+    this.compose(conversation);
     this.scrolling.follow();
     this.earlier.allow(page.hasEarlier);
     this.refresh();
@@ -59,6 +75,63 @@ class ChatPage {
       lost: () => this.lost(),
       signedOut: () => this.leave(),
     });
+  }
+
+  /** @param {() => string | null} conversation */
+  compose(conversation) {
+    const room = new Room(this.models, this.setup, this.transcript);
+    this.attachments = new Attachments({
+      home: page.home,
+      maxFiles: page.maxAttachments,
+      maxBytes: page.maxAttachmentBytes,
+      reader: () => room.reader(this.composer?.input.value ?? ""),
+      onChange: () => this.composer?.filesChanged(),
+    });
+    this.composer = new Composer({
+      maxChars: page.maxPromptChars,
+      attachments: this.attachments,
+      queue: new PromptQueue(() => this.refresh()),
+      drafts: new Drafts(page.user, conversation),
+      onSend: (prompt) => this.ask(prompt),
+      onStop: () => this.stop(),
+    });
+    const shortcuts = new Shortcuts({
+      o: () => this.begin(),
+      m: () => this.models.open(),
+      i: () => this.setup.open(),
+      x: () => this.stop(),
+      y: () => this.composer.input.focus(),
+    });
+    this.enableCommands(shortcuts);
+  }
+
+  /** @param {Shortcuts} shortcuts */
+  enableCommands(shortcuts) {
+    const { models, setup, shelves, attachments } = this;
+    const variables = new VariablesForm();
+    const tell = (error) =>
+      this.composer.refuse(error instanceof Refused ? error.message : say("notSaved"));
+    const commands = commandsOf({
+      models,
+      setup,
+      shelves,
+      attachments,
+      shortcuts,
+      insert: async ({ name, text }) => {
+        const filled = await variables.ask(name, text);
+        if (filled !== null) this.composer.insert(filled);
+      },
+      apply: (preset) => setup.apply(preset).catch(tell),
+      instruct: (text) => setup.instruct(text).catch(tell),
+      manage: (kind) => location.assign(`${page.home}saved/${kind}/`),
+      begin: () => this.begin(),
+      stop: () => this.stop(),
+    });
+    this.slash = new SlashMenu(commands);
+  }
+
+  begin() {
+    location.assign(page.home);
   }
 
   /** What to do with each kind of event; `chat/protocol.py` lists them. */
@@ -83,22 +156,27 @@ class ChatPage {
 
   // -- what the reader does ------------------------------------------------------------
 
-  /** @param {string} text */
-  ask(text) {
+  /** @param {import("./queue.js").Prompt} prompt */
+  ask(prompt) {
     const conversation = this.conversation?.id ?? null;
+    const setup = conversation ? {} : this.setup.setup;
+    const attachments = prompt.files.map((file) => file.id);
+    const { text } = prompt;
     const asked = this.compare.isOn
       ? { type: "compare", slots: this.compare.slots }
       : { type: "send", model: this.models.chosen };
-    if (!this.send({ ...asked, conversation, text }, text)) return;
-    this.composer.clear();
-    this.transcript.showPending(text);
+    if (!this.send({ ...asked, conversation, text, setup, attachments }, prompt)) {
+      this.composer.giveBack(prompt);
+      return;
+    }
+    this.transcript.showPending(text, prompt.files);
     this.scrolling.follow();
     this.refresh();
   }
 
   /** Ask for another answer in this conversation. */
   askAgain(message, { refused = () => this.attach() } = {}) {
-    if (!this.send(message, "", refused)) return false;
+    if (!this.send(message, null, refused)) return false;
     this.scrolling.follow();
     this.refresh();
     return true;
@@ -112,14 +190,14 @@ class ChatPage {
 
   /**
    * @param {object} message
-   * @param {string} text to give back if it is refused
-   * @param {() => void} [refused] what to do then, where there is no text
+   * @param {any} prompt to give back if it is refused
+   * @param {() => void} [refused] what to do then, where there is no prompt
    */
-  send(message, text, refused) {
+  send(message, prompt, refused) {
     if (this.asked) return false;
     this.numAsked += 1;
     const isSent = this.socket.send({ ...message, ref: this.numAsked });
-    if (isSent) this.asked = { ref: this.numAsked, text, refused };
+    if (isSent) this.asked = { ref: this.numAsked, prompt, refused };
     return isSent;
   }
 
@@ -142,8 +220,8 @@ class ChatPage {
   /** What was asked before the connection was lost is there, or it goes back. */
   recover() {
     if (!this.asked) return;
-    const prompt = this.transcript.lastPrompt;
-    if (prompt === this.asked.text || !this.asked.text) this.asked = null;
+    const { prompt } = this.asked;
+    if (!prompt || prompt.text === this.transcript.lastPrompt) this.asked = null;
     else this.refused(this.asked.ref, "");
   }
 
@@ -160,6 +238,7 @@ class ChatPage {
 
   show({ conversation, after, messages, has_earlier: hasEarlier, comparison }) {
     const isNew = this.conversation?.id !== conversation.id;
+    const isAskedOther = this.conversation?.model !== conversation.model;
     this.conversation = conversation;
     if (!this.transcript.show(after, messages, comparison)) {
       this.attach();
@@ -173,7 +252,8 @@ class ChatPage {
     document.title = `${conversation.title} · Switchyard`;
     byId("title").textContent = conversation.title;
     byId("title").hidden = false;
-    this.models.adopt(conversation.model);
+    // What was chosen since the last answer stays chosen.
+    if (isAskedOther) this.models.adopt(conversation.model);
     this.sidebar.touch(conversation, address);
     if (this.transcript.streaming.length) this.announce(say("thinking"));
     else if (after) this.announceEnd(messages.at(-1));
@@ -191,6 +271,7 @@ class ChatPage {
   /** @param {import("./message.js").Message} message */
   settle(message) {
     this.transcript.settle(message);
+    if (message.state === "failed") this.composer.queue.hold();
     this.announceEnd(message);
     this.refresh();
   }
@@ -201,10 +282,11 @@ class ChatPage {
       if (why) this.composer.refuse(why);
       return;
     }
-    const { text, refused } = this.asked;
+    const { prompt, refused } = this.asked;
     this.asked = null;
     this.transcript.forgetPending();
-    if (text) this.composer.giveBack(text);
+    this.composer.queue.hold();
+    if (prompt) this.composer.giveBack(prompt);
     else refused?.();
     this.composer.refuse(why);
     this.refresh();
@@ -225,7 +307,7 @@ class ChatPage {
     byId("welcome-ready").hidden = !hasModels;
     byId("welcome-empty").hidden = hasModels;
     showContext(this.transcript.messages, this.models?.contextLength ?? 0);
-    this.composer.allow({
+    this.composer?.allow({
       isBusy: isWriting,
       canSend: !this.asked && Boolean(this.socket?.isOpen) && Boolean(canAsk),
     });

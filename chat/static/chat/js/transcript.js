@@ -91,9 +91,9 @@ export class Transcript {
     return this.views[0]?.message.id ?? null;
   }
 
-  /** A prompt that the server has not taken yet. @param {string} text */
-  showPending(text) {
-    this.pending = viewOf({ role: "user", content: text }, this.actions);
+  /** A prompt that the server has not taken yet. @param {string} text @param {any[]} attached */
+  showPending(text, attached) {
+    this.pending = viewOf({ role: "user", content: text, attached }, this.actions);
     this.pending.element.classList.add("is-pending");
     this.element.append(this.pending.element);
   }

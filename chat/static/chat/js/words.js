@@ -44,3 +44,11 @@ export const decimal = (number) => decimals.format(number);
 export const hundredth = (number) => hundredths.format(number);
 /** @param {number} number */
 export const significant = (number) => significants.format(number);
+
+/** "about 40 s", "about 3 min". @param {number} seconds */
+export function about(seconds) {
+  const rounded = Math.max(1, Math.round(seconds));
+  return rounded < 90
+    ? say("waitingSeconds", { seconds: count(rounded) })
+    : say("waitingMinutes", { minutes: count(Math.round(rounded / 60)) });
+}

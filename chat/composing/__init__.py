@@ -1,0 +1,1 @@
+"""What goes with a prompt: set-up, attachments, presets, saved prompts."""
