@@ -23,7 +23,6 @@ from chat.words import page_words
 from controller.gateway import gateway
 from controller.identity.caller import chat_caller
 from controller.models import User
-from controller.moderation.bans import ban_of
 
 # The sidebar's length; older conversations keep their addresses.
 SHOWN_CONVERSATIONS = 200
@@ -80,7 +79,7 @@ def chat_page(
     context = {
         "conversation": opened.conversation if opened else None,
         "conversations": listed,
-        "ban": ban_of(user),
+        "ban": gateway().bans.of(user.pk),
         "languages": settings.LANGUAGES,
         "page": page_fields(user, opened),
         "words": page_words(),

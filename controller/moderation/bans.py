@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db.models import F
 from django.utils.timezone import now
 
 from controller.errors import UserBanned
 from controller.identity.caller import Caller
-from controller.models import Ban, User
+from controller.models import Ban
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +37,13 @@ class BanBook:
         """What the caller is refused with; None for who may use models."""
         if not self.bans or caller.user_id is None:
             return None
-        ban = self.bans.get(caller.user_id)
-        if ban is None or ban.has_ended:
-            return None
-        return UserBanned(ban.reason, ban.ends_at)
+        ban = self.of(caller.user_id)
+        return None if ban is None else UserBanned(ban.reason, ban.ends_at)
+
+    def of(self, user_id: int) -> BanView | None:
+        """The user's ban, if one holds now."""
+        ban = self.bans.get(user_id)
+        return None if ban is None or ban.has_ended else ban
 
 
 def read_bans() -> BanBook:
@@ -53,12 +55,6 @@ def read_bans() -> BanBook:
         if known is None or _ends_later(ends_at, known.ends_at):
             bans[user_id] = BanView(reason, ends_at)
     return BanBook(bans)
-
-
-def ban_of(user: User) -> Ban | None:
-    """The user's ban that ends last, of those that hold now. One query."""
-    ends_last = F("ends_at").desc(nulls_first=True)
-    return Ban.objects.in_force().filter(user=user).order_by(ends_last).first()
 
 
 def _ends_later(one: datetime | None, other: datetime | None) -> bool:

@@ -126,6 +126,7 @@ async def test_who_is_banned_is_told_in_the_chat_why_and_until_when(site, user):
     assert 'id="ban"' in shown
     assert f"You cannot ask models until {when}: Spam." in shown
     await sync_to_async(user.bans.lift)(user)
+    await take_over()
     assert 'id="ban"' not in await sync_to_async(home_of)(user)
 
 
