@@ -63,10 +63,10 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., Any]:
     """A page about one kind, for those who are signed in, which no cache keeps."""
 
     @wraps(view)
-    def of_kind(request: HttpRequest, kind: str, **kwargs: Any) -> HttpResponse:
-        if kind not in KINDS:
+    def of_kind(request: HttpRequest, shelf: str, **kwargs: Any) -> HttpResponse:
+        if shelf not in KINDS:
             raise Http404
-        return view(request, KINDS[kind], **kwargs)
+        return view(request, KINDS[shelf], **kwargs)
 
     allowed = require_http_methods(["GET", "HEAD", "POST"])
     return never_cache(login_required(allowed(with_content_policy(of_kind))))

@@ -6,7 +6,7 @@ Run there (`manage.py shell`): prints a sample of each parameter that addresses 
 import json
 from datetime import timedelta
 
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, SavedPrompt
 from controller.models import ApiKey, Limit, LimitRequest, Membership, Team, User
 
 ANSWER = """# A heading
@@ -53,11 +53,13 @@ def write_samples(username: str) -> dict[str, str]:
         amount=2000,
         reason="More",
     )
+    prompt = SavedPrompt.objects.create(user=user, name="sum", text="Sum up {{it}}.")
     return {
         "conversation_id": str(write_conversation(user).id),
         "key_id": str(key.pk),
         "limit_id": str(limits[0].pk),
         "request_id": str(asked.pk),
+        "row_id": str(prompt.pk),
         "team_id": str(team.pk),
         "member_id": str(member.pk),
     }

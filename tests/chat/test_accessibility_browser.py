@@ -38,6 +38,7 @@ CONTRAST = ["color-contrast"]
 NOT_SHOWN = {
     "chat:diagrams": "the hidden frame of diagrams, which no reader meets",
     "chat:receipt": "a file",
+    "chat:attachment": "a file",
     "account_confirm_email": "the key is in a letter",
     "mfa_remove_webauthn": "needs a security key",
     "mfa_edit_webauthn": "needs a security key",
@@ -45,7 +46,7 @@ NOT_SHOWN = {
     "openid_connect_callback": "comes from another site",
 }
 # Parameters whose samples are no rows.
-PLAIN_SAMPLES = {"kind": "csv", "uidb36": "1", "key": "no-such-key"}
+PLAIN_SAMPLES = {"kind": "csv", "shelf": "prompts", "uidb36": "1", "key": "no-such-key"}
 
 
 def named_patterns(
