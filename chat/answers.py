@@ -14,6 +14,7 @@ from django.db.models.functions import Substr
 from django.utils.timezone import now
 
 from chat.models import Message
+from chat.search import index_by_id
 
 State = Message.State
 Number = TypeVar("Number", int, float)
@@ -127,13 +128,14 @@ def is_attended(attended_at: datetime | None) -> bool:
 
 
 def settle(message_id: uuid.UUID, draft: Draft, ending: Ending) -> None:
-    """Write the whole text and how it ended."""
+    """Write the whole text and how it ended, and have search find it."""
     Message.objects.filter(pk=message_id).update(
         content=draft.content,
         reasoning=draft.reasoning,
         written_at=now(),
         **{field.name: getattr(ending, field.name) for field in fields(Ending)},
     )
+    index_by_id(message_id)
 
 
 def read_progress(message_id: uuid.UUID, at: int, reasoning_at: int) -> Progress:

@@ -10,7 +10,8 @@ class ChatConfig(AppConfig):
         from allauth.usersessions.models import UserSession
 
         # Not called `admin`: the console's other pages must be there before these.
-        import chat.console  # noqa: F401
+        import chat.console
+        import chat.shared_links_console  # noqa: F401
         from chat.samples import recent_messages
         from chat.sessions import close_sockets, close_sockets_of
         from controller.moderation import samples

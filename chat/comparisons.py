@@ -39,6 +39,7 @@ def begin_comparison(
     asked: Sequence[Asked],
     setup: Setup = PLAIN,
     attachments: Sequence[uuid.UUID] = (),
+    is_temporary: bool = False,
 ) -> list[Turn]:
     """Store a prompt and an empty answer of each model; the first one's is the leaf.
 
@@ -47,6 +48,7 @@ def begin_comparison(
     prompt = begin_prompt(
         *(user, conversation_id, asked[0].model, text, setup, attachments),
         num_wanted=len(asked),
+        is_temporary=is_temporary,
     )
     conversation = prompt.conversation
     turns = []

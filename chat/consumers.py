@@ -16,7 +16,15 @@ import msgspec
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from chat import branches, comparisons, conversations, feedback, notices, protocol
+from chat import (
+    branches,
+    comparisons,
+    conversations,
+    feedback,
+    notices,
+    protocol,
+    temporary,
+)
 from chat.branches import Change
 from chat.composing.forms import checked_setup
 from chat.conversations import Turn
@@ -26,6 +34,7 @@ from chat.following import row_deltas
 from chat.generations import News, generations
 from chat.models import Message
 from chat.sessions import session_user
+from chat.temporary import temporary_pages
 from controller.errors import SwitchyardError
 from controller.gateway import gateway
 from controller.identity.caller import Caller, chat_caller
@@ -47,6 +56,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.followings: set[asyncio.Task[None]] = set()
         self.watching: asyncio.Task[None] | None = None
         self.presence = contextlib.ExitStack()
+        self.temporary = contextlib.ExitStack()
         session = self.scope.get("session")
         self.session_key: str | None = session.session_key if session else None
         # Accepted first: a browser is not told why a socket was never opened.
@@ -101,6 +111,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
                     *(user, conversation_id, model, text),
                     setup=checked_setup(message.setup),
                     attachments=message.attachments,
+                    is_temporary=message.is_temporary,
                 )
                 await self._start(user, [turn], ref)
             case protocol.Retry(message_id, model, ref):
@@ -113,6 +124,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
                     *(user, conversation_id, text, [slot.asked for slot in slots]),
                     setup=checked_setup(message.setup),
                     attachments=message.attachments,
+                    is_temporary=message.is_temporary,
                 )
                 await self._start(user, turns, ref)
             case protocol.Vote(prompt_id, outcome, winner_id):
@@ -186,6 +198,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
         """
         opened = await in_database(conversations.open_path, user, conversation_id)
         await self._attach(conversation_id)
+        if opened.conversation.is_temporary:
+            await writing(temporary.attend, conversation_id)
+            self.temporary.enter_context(temporary_pages.shown(conversation_id))
         path = opened.path
         ids = [message.id for message in path]
         start = ids.index(after) + 1 if after in ids else 0
@@ -227,6 +242,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         await self.channel_layer.group_add(group, self.channel_name)
 
     async def _detach(self) -> None:
+        self.temporary.close()
         for following in self.followings:
             following.cancel()
         if self.conversation_id:
@@ -289,6 +305,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
         is_shown = notice["conversation"] == str(self.conversation_id)
         if is_shown and notice["by"] != self.channel_name:
             await self._send(type="changed", conversation=notice["conversation"])
+
+    async def conversation_titled(self, notice: dict[str, Any]) -> None:
+        """A model gave the conversation shown its title."""
+        if notice["conversation"] == str(self.conversation_id):
+            conversation, title = notice["conversation"], notice["title"]
+            await self._send(type="titled", conversation=conversation, title=title)
 
     async def session_ended(self, notice: dict[str, Any]) -> None:
         await self._end(SIGNED_OUT)

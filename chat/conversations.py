@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.timezone import now
 
+from chat import search
 from chat.answers import Ending, ending_of
 from chat.composing.attachments import attached_to, take, unsent
 from chat.composing.setups import PLAIN, Setup
@@ -55,6 +56,7 @@ class Turn:
     parameters: dict[str, Any] = field(default_factory=dict)
     """Of this answer alone, in OpenAI's names."""
     setup: Setup = PLAIN
+    is_temporary: bool = False
 
 
 @transaction.atomic
@@ -65,14 +67,19 @@ def begin_turn(
     text: str,
     setup: Setup = PLAIN,
     attachments: Sequence[uuid.UUID] = (),
+    is_temporary: bool = False,
 ) -> Turn:
     """Store a prompt and the empty answer to it; None begins a conversation, which is
-    set up so. Where something is attached the text may be empty.
+    set up so, and temporary if so wished. Where something is attached the text may be
+    empty.
 
     Raises `ConversationNotFound`, `AttachmentNotFound`, `EmptyPrompt`, `PromptTooLong`,
     `AnswerInProgress` or `TooManyGenerations`.
     """
-    prompt = begin_prompt(user, conversation_id, model, text, setup, attachments)
+    prompt = begin_prompt(
+        *(user, conversation_id, model, text, setup, attachments),
+        is_temporary=is_temporary,
+    )
     return begin_answer(prompt.conversation, prompt, model, after=prompt.parent_id)
 
 
@@ -84,20 +91,19 @@ def begin_prompt(
     setup: Setup = PLAIN,
     attachments: Sequence[uuid.UUID] = (),
     num_wanted: int = 1,
+    is_temporary: bool = False,
 ) -> Message:
     """Store a prompt behind the conversation's leaf, to which so many answers are
     wanted. Raises as `begin_turn` does."""
     attached = unsent(user, attachments)
     text = checked_prompt(text, may_be_empty=bool(attached))
     title = title_of(text or attached[0].name)
-    conversation = conversation_for(user, conversation_id, model, title, setup)
+    conversation = conversation_for(
+        user, conversation_id, model, title, setup, is_temporary
+    )
     refuse_if_busy(user, conversation, num_wanted=num_wanted)
-    return Message.objects.create(
-        conversation=conversation,
-        parent_id=conversation.leaf_id,
-        role=Message.Role.USER,
-        content=text,
-        attached=take(attached, conversation),
+    return store_prompt(
+        conversation, conversation.leaf_id, text, take(attached, conversation)
     )
 
 
@@ -107,12 +113,15 @@ def conversation_for(
     model: str,
     title: str,
     setup: Setup = PLAIN,
+    is_temporary: bool = False,
 ) -> Conversation:
     """The user's conversation, held until the transaction ends; None: a new one, which
     is called so and set up so. Raises `ConversationNotFound`."""
     if conversation_id is not None:
         return locked_conversation(user, conversation_id)
-    conversation = Conversation.objects.create(user=user, title=title, model=model)
+    conversation = Conversation.objects.create(
+        user=user, title=title, model=model, is_temporary=is_temporary
+    )
     if setup:
         store_setup(conversation, setup)
     return conversation
@@ -128,13 +137,7 @@ def begin_edit(user: User, message_id: uuid.UUID, model: str, text: str) -> Turn
     older = locked_message(user, message_id, role=Message.Role.USER)
     text = checked_prompt(text, may_be_empty=bool(older.attached))
     refuse_if_busy(user, older.conversation)
-    prompt = Message.objects.create(
-        conversation=older.conversation,
-        parent_id=older.parent_id,
-        role=Message.Role.USER,
-        content=text,
-        attached=older.attached,
-    )
+    prompt = store_prompt(older.conversation, older.parent_id, text, older.attached)
     return begin_answer(older.conversation, prompt, model, after=prompt.parent_id)
 
 
@@ -172,12 +175,7 @@ def begin_continuation(
         raise NothingToContinue
     # What a model thought is not told it again, so it could not go on from there.
     if answer.reasoning or not can_continue(answer.model):
-        prompt = Message.objects.create(
-            conversation=conversation,
-            parent=answer,
-            role=Message.Role.USER,
-            content=checked_prompt(text),
-        )
+        prompt = store_prompt(conversation, answer.id, checked_prompt(text))
         return begin_answer(conversation, prompt, answer.model, after=answer.id)
     return reopen_answer(conversation, answer)
 
@@ -204,7 +202,26 @@ def reopen_answer(conversation: Conversation, answer: Message) -> Turn:
         setup=setup_of(conversation),
         begun=answer.content,
         before=before,
+        is_temporary=conversation.is_temporary,
     )
+
+
+def store_prompt(
+    conversation: Conversation,
+    parent_id: uuid.UUID | None,
+    text: str,
+    attached: list[Any] | None = None,
+) -> Message:
+    """A prompt's row, which search finds."""
+    prompt = Message.objects.create(
+        conversation=conversation,
+        parent_id=parent_id,
+        role=Message.Role.USER,
+        content=text,
+        attached=attached or [],
+    )
+    search.index([prompt])
+    return prompt
 
 
 def begin_answer(
@@ -232,6 +249,7 @@ def begin_answer(
         after=after,
         history=history_of(conversation, conversation.path(prompt.id)),
         setup=setup_of(conversation),
+        is_temporary=conversation.is_temporary,
     )
 
 

@@ -1,6 +1,6 @@
 """What the chat refuses. The page words each code in the reader's language."""
 
-from controller.errors import InvalidRequest, NotFound
+from controller.errors import InvalidRequest, NotFound, SwitchyardError
 
 
 class ConversationNotFound(NotFound):
@@ -88,3 +88,79 @@ class AttachmentNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no such attachment.")
+
+
+class FolderNotFound(NotFound):
+    """No such folder, or another user's."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such folder.")
+
+
+class BlankName(InvalidRequest):
+    code = "blank_name"
+
+    def __init__(self) -> None:
+        super().__init__("A name needs at least one character.")
+
+
+class FolderExists(InvalidRequest):
+    status = 409
+    code = "folder_exists"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is a folder “{name}” already.")
+
+
+class TooManyFolders(InvalidRequest):
+    code = "too_many_folders"
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(f"There may be at most {maximum} folders. Delete one first.")
+
+
+class SignedOut(SwitchyardError):
+    status = 401
+    code = "signed_out"
+
+    def __init__(self) -> None:
+        super().__init__("Sign in first.")
+
+
+class ImportTooLarge(InvalidRequest):
+    status = 413
+    code = "import_too_large"
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(
+            f"The file, unpacked, has more than {maximum // 2**20} MiB. Split it."
+        )
+
+
+class NothingToImport(InvalidRequest):
+    code = "nothing_to_import"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The file cannot be imported: {why}.")
+
+
+class SharedLinkNotFound(NotFound):
+    """No such link, or another user's."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such link.")
+
+
+class SharingOff(InvalidRequest):
+    status = 403
+    code = "sharing_off"
+
+    def __init__(self) -> None:
+        super().__init__("Sharing by link is switched off on this site.")
+
+
+class TooManySharedLinks(InvalidRequest):
+    code = "too_many_links"
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(f"At most {maximum} links may be open. Revoke one first.")

@@ -18,7 +18,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
-from chat import answers
+from chat import answers, titles
 from chat.answers import Draft, Ending, Wishes
 from chat.conversations import Turn
 from chat.database import writing
@@ -91,6 +91,7 @@ class Generation:
         self.reasoning_seconds: float | None = None
         self._thinks_since: float | None = None
         self.is_over = False
+        self.is_complete = False
         self.waiting = Waiting(None)
         self._num_turns = 0  # a pause's beginning is one, its end another
         self._followers: set[asyncio.Event] = set()
@@ -201,6 +202,7 @@ class Generation:
         ending = replace(ending, duration_seconds=monotonic() - began)
         await self._settle(self._measured(ending))
         self.is_over = True
+        self.is_complete = ending.state == State.COMPLETE
         self._wake_followers()
 
     async def _relay(self) -> Ending:
@@ -313,6 +315,7 @@ class Generations:
         self._running: dict[uuid.UUID, Generation] = {}
         self._present: Counter[int] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._titlings: set[asyncio.Task[None]] = set()
         self._writer: asyncio.Task[None] | None = None
 
     def start(self, turn: Turn) -> Generation:
@@ -343,7 +346,10 @@ class Generations:
         """Interrupt what still runs and write it down: the process is ending."""
         for generation in self._running.values():
             generation.interrupt()
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*(self._tasks - self._titlings))
+        for titling in self._titlings:
+            titling.cancel()
+        await asyncio.gather(*self._titlings, return_exceptions=True)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)  # the loop itself keeps only weak references
@@ -356,6 +362,10 @@ class Generations:
             await generation.run()
         finally:
             del self._running[generation.turn.message_id]
+        if generation.is_complete and titles.is_due(generation.turn, generation.text):
+            titling = self._keep(titles.give_title(generation.turn, generation.text))
+            self._titlings.add(titling)
+            titling.add_done_callback(self._titlings.discard)
 
     async def _write_regularly(self) -> None:
         """The one writer of this process: drafts, heartbeats, and others' wishes."""

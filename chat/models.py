@@ -26,33 +26,109 @@ __all__ = [
 ]
 
 
+class Folder(models.Model):
+    """Where a user keeps conversations together."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="folders"
+    )
+    name = models.CharField(max_length=80)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "name"], name="folder_named_once")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def of(self, user: User) -> Self:
-        """This user's conversations: every fetch goes through here."""
-        return self.filter(user=user)
+        """This user's conversations: every fetch goes through here.
+
+        What is deleted is not among them, although it may still be brought back.
+        """
+        return self.filter(user=user, deleted_at=None)
+
+    def deleted_by(self, user: User) -> Self:
+        """What the user deleted and nothing has purged yet."""
+        return self.filter(user=user, deleted_at__isnull=False)
+
+    def kept(self) -> Self:
+        """Those that lists, search, exports and links know: not the temporary."""
+        return self.filter(is_temporary=False)
 
 
 class Conversation(models.Model):
+    class TitledBy(models.TextChoices):
+        WORDS = "words"  # the first ones of its first prompt
+        MODEL = "model"
+        PERSON = "person"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="conversations"
     )
     title = models.CharField(max_length=200)
+    titled_by = models.CharField(
+        max_length=6,
+        choices=TitledBy,
+        default=TitledBy.WORDS,
+        db_default=TitledBy.WORDS,
+        editable=False,
+    )
     # The served model, or alias, that was asked last: the picker's next choice.
     model = models.CharField(max_length=200)
     leaf = models.ForeignKey(
         "Message", models.SET_NULL, null=True, blank=True, related_name="+"
     )
+    folder = models.ForeignKey(
+        Folder, models.SET_NULL, null=True, blank=True, related_name="conversations"
+    )
+    # Hidden from lists and search, and deleted with its messages when its page is left.
+    is_temporary = models.BooleanField(default=False, db_default=False, editable=False)
+    # What an imported one was called elsewhere, so that it is taken once; else "".
+    imported_key = models.CharField(
+        max_length=200, blank=True, default="", db_default="", editable=False
+    )
     created_at = models.DateTimeField(default=now, editable=False)
     updated_at = models.DateTimeField(default=now, editable=False)
+    pinned_at = models.DateTimeField(null=True, blank=True, editable=False)
+    archived_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Deleted for its owner from now on; a task purges it after CHAT_KEEP_DELETED.
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = ConversationQuerySet.as_manager()
 
     class Meta:
         ordering = ["-updated_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(titled_by__in=["words", "model", "person"]),
+                name="conversation_titled_by_known",
+            ),
+            models.UniqueConstraint(
+                fields=["user", "imported_key"],
+                condition=~Q(imported_key=""),
+                name="conversation_imported_once",
+            ),
+        ]
         indexes = [
             # the sidebar: one user's conversations, latest first
-            models.Index(fields=["user", "-updated_at"], name="conversations_of_user")
+            models.Index(fields=["user", "-updated_at"], name="conversations_of_user"),
+            # what the purge looks for: few rows of many
+            models.Index(
+                fields=["deleted_at"],
+                name="conversations_deleted",
+                condition=Q(deleted_at__isnull=False),
+            ),
+            models.Index(
+                fields=["updated_at"],
+                name="conversations_temporary",
+                condition=Q(is_temporary=True),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -79,7 +155,9 @@ class Conversation(models.Model):
 class MessageQuerySet(models.QuerySet["Message"]):
     def of(self, user: User) -> Self:
         """This user's messages: every fetch goes through here."""
-        return self.kept().filter(conversation__user=user)
+        return self.kept().filter(
+            conversation__user=user, conversation__deleted_at=None
+        )
 
     def kept(self) -> Self:
         """Those that were not deleted; what is below a deleted one was too."""
@@ -251,3 +329,67 @@ class Comparison(models.Model):
 
     def __str__(self) -> str:
         return " | ".join(self.model_names)
+
+
+class SearchEntry(models.Model):
+    """The words of one message, as `search_terms` cuts them, for the index.
+
+    SQLite indexes `terms` by an FTS5 table that triggers fill, PostgreSQL by a GIN
+    index: both are made by migration 0011 and asked through `chat.search`. The key
+    grows with time, so that the latest is found first without sorting.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    message = models.OneToOneField(Message, models.CASCADE, related_name="search_entry")
+    terms = models.TextField()
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class SharedLinkQuerySet(models.QuerySet["SharedLink"]):
+    def usable(self) -> Self:
+        """Links that still open: not revoked, not expired, of what is not deleted."""
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=now())
+        return self.filter(unexpired, revoked_at=None, conversation__deleted_at=None)
+
+
+class SharedLink(models.Model):
+    """A link by which anybody who has it reads one conversation, without an account."""
+
+    conversation = models.ForeignKey(
+        Conversation, models.CASCADE, related_name="shared_links"
+    )
+    # SHA-256 of the secret in the address, which is shown once and stored nowhere.
+    token_digest = models.CharField(max_length=64, unique=True, editable=False)
+    token_start = models.CharField(max_length=12, editable=False)
+    # What was shared, as it was; null for a link that shows how it goes on.
+    snapshot = models.JSONField(null=True, blank=True, editable=False)
+    shows_name = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = SharedLinkQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.token_start}…"
+
+    @property
+    def is_live(self) -> bool:
+        """It shows what is said after it was made, too."""
+        return self.snapshot is None
+
+    @property
+    def is_usable(self) -> bool:
+        is_expired = self.expires_at is not None and self.expires_at <= now()
+        return self.revoked_at is None and not is_expired
+
+    def revoke(self) -> None:
+        """Open to nobody from now on; a second time changes nothing."""
+        if self.revoked_at is None:
+            self.revoked_at = now()
+            self.save(update_fields=["revoked_at"])

@@ -44,6 +44,16 @@ async def conversation_changed(conversation_id: uuid.UUID, by: str) -> None:
     await notify(conversation_group(conversation_id), notice)
 
 
+async def conversation_titled(conversation_id: uuid.UUID, title: str) -> None:
+    """Tell the sockets attached to it what it is called now."""
+    notice = {
+        "type": "conversation.titled",
+        "conversation": str(conversation_id),
+        "title": title,
+    }
+    await notify(conversation_group(conversation_id), notice)
+
+
 def end_session(session_key: str) -> None:
     """Close the sockets of a session that signs out."""
     async_to_sync(notify)(session_group(session_key), {"type": "session.ended"})

@@ -23,6 +23,7 @@ The page sends one of the structs below, told apart by `type`. The server sends:
 - `moved` {message}: another one goes on
 - `settled` {message}: a message in its final state; its content is complete
 - `judged` {message, rating, rating_reason, is_flagged}: the reader's opinion is stored
+- `titled` {conversation, title}: a model gave it a title
 - `changed` {conversation}: another page of the owner changed it; attach again
 - `error` {ref, code, message}: a request was refused
 - `pong` {}
@@ -52,7 +53,7 @@ class ClientMessage(msgspec.Struct, tag_field="type", forbid_unknown_fields=True
 
 
 class Send(ClientMessage, tag="send"):
-    """Ask `model`; without a conversation, in a new one."""
+    """Ask `model`; without a conversation, in a new one, which may be temporary."""
 
     model: str
     text: str
@@ -61,6 +62,7 @@ class Send(ClientMessage, tag="send"):
     attachments: Attachments = []
     setup: dict[str, Any] = {}
     """Of a new conversation; one that is there has its own."""
+    is_temporary: bool = False
 
 
 class Slot(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -87,6 +89,7 @@ class Compare(ClientMessage, tag="compare"):
     ref: int = 0
     attachments: Attachments = []
     setup: dict[str, Any] = {}
+    is_temporary: bool = False
 
 
 class Vote(ClientMessage, tag="vote"):
@@ -283,6 +286,7 @@ def conversation_fields(conversation: Conversation) -> dict[str, Any]:
         "title": conversation.title,
         "model": conversation.model,
         "updated_at": conversation.updated_at.isoformat(),
+        "is_temporary": conversation.is_temporary,
     }
 
 

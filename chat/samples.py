@@ -8,9 +8,12 @@ from controller.moderation.samples import Sample
 
 
 def recent_messages(since: datetime, most: int) -> Iterator[Sample]:
-    """What was asked and answered since then, the latest first. One query."""
+    """What was asked and answered since then, the latest first, but for temporary
+    conversations and deleted ones. One query."""
     rows = Message.objects.filter(
         deleted_at=None,
+        conversation__deleted_at=None,
+        conversation__is_temporary=False,
         state=Message.State.COMPLETE,
         written_at__gte=since,
         role__in=(Message.Role.USER, Message.Role.ASSISTANT),

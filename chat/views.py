@@ -15,17 +15,15 @@ from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat import conversations, protocol
+from chat import conversations, library, protocol
 from chat.composing.pages import composing_fields
 from chat.errors import ConversationNotFound
-from chat.models import Conversation
+from chat.library_api import folder_fields, listed_fields
+from chat.models import Conversation, Folder
 from chat.words import page_words
 from controller.gateway import gateway
 from controller.identity.caller import chat_caller
 from controller.models import User
-
-# The sidebar's length; older conversations keep their addresses.
-SHOWN_CONVERSATIONS = 200
 
 # The page runs no script but its own files, whatever a model writes. Images of other
 # sites would tell them what was asked.
@@ -66,7 +64,10 @@ def with_content_policy(view: View) -> View:
 def chat_page(
     request: HttpRequest, conversation_id: uuid.UUID | None = None
 ) -> HttpResponse:
-    """A conversation, or the page on which a new one begins."""
+    """A conversation, or the page on which a new one begins.
+
+    A temporary one has no address: it is over when its page is left.
+    """
     user = request.user
     assert isinstance(user, User)  # login_required
     opened = None
@@ -75,13 +76,17 @@ def chat_page(
             opened = conversations.open_path(user, conversation_id)
         except ConversationNotFound as exc:
             raise Http404(exc.message) from exc
-    listed = Conversation.objects.of(user)[:SHOWN_CONVERSATIONS]
+        if opened.conversation.is_temporary:
+            raise Http404
+    conversation = opened.conversation if opened else None
+    is_temporary = conversation is None and "temporary" in request.GET
     context = {
-        "conversation": opened.conversation if opened else None,
-        "conversations": listed,
+        "conversation": conversation,
+        "is_temporary": is_temporary,
         "ban": gateway().bans.of(user.pk),
         "languages": settings.LANGUAGES,
-        "page": page_fields(user, opened),
+        "page": page_fields(user, opened) | {"isTemporary": is_temporary},
+        "library": library_fields(user, conversation),
         "words": page_words(),
     }
     return render(request, "chat/conversation.html", context)
@@ -121,4 +126,20 @@ def path_fields(opened: conversations.OpenedConversation | None) -> dict[str, An
         "messages": protocol.path_fields(path, tree),
         "hasEarlier": opened.has_earlier,
         "comparison": protocol.comparison_fields(opened.compared, path, tree),
+    }
+
+
+def library_fields(user: User, shown: Conversation | None) -> dict[str, Any]:
+    """What the sidebar starts from. Three queries."""
+    recent = library.page_of(library.recent(user))
+    pinned = library.pinned(user)[: library.MAX_PINNED]
+    folders = Folder.objects.filter(user=user)[: library.MAX_FOLDERS]
+    return {
+        "home": reverse("chat:home"),
+        "conversations": [listed_fields(each) for each in recent.conversations],
+        "next": str(recent.next) if recent.next else None,
+        "pinned": [listed_fields(each) for each in pinned],
+        "folders": [folder_fields(each) for each in folders],
+        "shown": listed_fields(shown) if shown else None,
+        "canShare": settings.CHAT_SHARING,
     }

@@ -2,14 +2,13 @@
 
 from django.utils.translation import gettext as _
 
+from chat.library_words import library_words
+
 
 def page_words() -> dict[str, str]:
     """By the key that the script knows; `{name}` is filled in there."""
     return {
-        "today": _("Today"),
-        "yesterday": _("Yesterday"),
-        "week": _("Previous 7 days"),
-        "older": _("Older"),
+        **library_words(),
         "copy": _("Copy"),
         "copied": _("Copied"),
         "copyCode": _("Copy code"),

@@ -132,8 +132,11 @@ def secrets(name: str) -> list[str]:
 def database(name: str, default_sqlite: Path) -> dict[str, Any]:
     """A Django database dictionary from `postgres://` or `sqlite:///`; else SQLite."""
     url = secret(name)
-    if not url:
-        return sqlite(default_sqlite)
+    return located(url, name) if url else sqlite(default_sqlite)
+
+
+def located(url: str, name: str = "the address") -> dict[str, Any]:
+    """The dictionary of the database at `url`, which came from variable `name`."""
     try:
         parts = urlsplit(url)
         port = str(parts.port or "")

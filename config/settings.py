@@ -358,6 +358,15 @@ CHAT_MAX_ANSWER_CHARS = env.integer("CHAT_MAX_ANSWER_CHARS", 1_000_000, minimum=
 CHAT_MAX_GENERATIONS = env.integer("CHAT_MAX_GENERATIONS", default=8, minimum=1)
 # What was deleted can be brought back for so long.
 CHAT_KEEP_DELETED = env.seconds("CHAT_KEEP_DELETED", default=86_400)
+# Whether the model that answered first gives a conversation its title.
+CHAT_TITLES = env.boolean("CHAT_TITLES", default=True)
+# A temporary conversation that a dead process left is deleted after so long without a
+# question.
+CHAT_TEMPORARY_EXPIRY = env.seconds("CHAT_TEMPORARY_EXPIRY", default=6 * 3600)
+# The largest file of conversations that is imported, unpacked.
+CHAT_IMPORT_MAX_BYTES = env.integer("CHAT_IMPORT_MAX_BYTES", 64 * 2**20, minimum=1)
+# Whether people may share conversations by link; off, links made before open no more.
+CHAT_SHARING = env.boolean("CHAT_SHARING", default=True)
 
 # -- Ledger ---------------------------------------------------------------------------
 LEDGER_FLUSH_INTERVAL = env.seconds("LEDGER_FLUSH_INTERVAL", default=1)
@@ -432,6 +441,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": crontab(hour=3, minute=17),
     },
     "prune attachments": {"task": "chat.tasks.prune_attachments", "schedule": 3600},
+    "purge conversations": {
+        "task": "chat.tasks.purge_conversations",
+        "schedule": 900,
+    },
+    "index messages": {"task": "chat.tasks.index_messages", "schedule": 300},
     "prune usage": {"task": "controller.tasks.prune_usage", "schedule": 86_400},
     "purge branches": {"task": "chat.tasks.purge_branches", "schedule": 3600},
 }

@@ -49,6 +49,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Review queue"), "flag", "moderationflag"),
             (_("Bans"), "person_off", "ban"),
             (_("Classifiers"), "category", "classifier"),
+            (_("Shared links"), "share", "chat.sharedlink"),
         ),
         _usage(request),
         _group(

@@ -6,6 +6,7 @@ Run there (`manage.py shell`): prints a sample of each parameter that addresses 
 import json
 from datetime import timedelta
 
+from chat import sharing
 from chat.models import Conversation, Message, SavedPrompt
 from controller.models import ApiKey, Limit, LimitRequest, Membership, Team, User
 
@@ -54,8 +55,12 @@ def write_samples(username: str) -> dict[str, str]:
         reason="More",
     )
     prompt = SavedPrompt.objects.create(user=user, name="sum", text="Sum up {{it}}.")
+    conversation = write_conversation(user)
+    _, secret = sharing.share(user, conversation.id)
     return {
-        "conversation_id": str(write_conversation(user).id),
+        "conversation_id": str(conversation.id),
+        "secret": secret,
+        "show": "archived",
         "key_id": str(key.pk),
         "limit_id": str(limits[0].pk),
         "request_id": str(asked.pk),

@@ -39,6 +39,8 @@ NOT_SHOWN = {
     "chat:diagrams": "the hidden frame of diagrams, which no reader meets",
     "chat:receipt": "a file",
     "chat:attachment": "a file",
+    "chat:export": "a file",
+    "chat:export_all": "a file",
     "account_confirm_email": "the key is in a letter",
     "mfa_remove_webauthn": "needs a security key",
     "mfa_edit_webauthn": "needs a security key",

@@ -11,6 +11,7 @@ import { showContext } from "./context.js";
 import { byId } from "./dom.js";
 import { Drafts } from "./drafts.js";
 import { Earlier } from "./earlier.js";
+import { Temporary } from "./library/temporary.js";
 import { recallMeasures } from "./measures.js";
 import { enableMenus } from "./menus.js";
 import { MessageActions } from "./message_actions.js";
@@ -39,7 +40,8 @@ class ChatPage {
      * refused?: () => void} | null} what the server has not taken yet */
     this.asked = null;
     this.numAsked = 0;
-    this.sidebar = new Sidebar();
+    this.sidebar = new Sidebar((id, title) => this.retitle(id, title));
+    this.temporary = page.isTemporary ? new Temporary(page.home) : null;
     this.scrolling = new Scrolling();
     this.connection = new ConnectionLine();
     this.actions = new MessageActions({
@@ -148,6 +150,7 @@ class ChatPage {
     moving: ({ message }) => this.transcript.note(message, "moving"),
     moved: ({ message }) => this.transcript.note(message, "moved"),
     settled: ({ message }) => this.settle(message),
+    titled: ({ conversation, title }) => this.sidebar.retitle(conversation, title),
     changed: ({ conversation }) => {
       if (conversation === this.conversation?.id) this.attach();
     },
@@ -165,7 +168,9 @@ class ChatPage {
     const asked = this.compare.isOn
       ? { type: "compare", slots: this.compare.slots }
       : { type: "send", model: this.models.chosen };
-    if (!this.send({ ...asked, conversation, text, setup, attachments }, prompt)) {
+    const is_temporary = page.isTemporary;
+    const wish = { ...asked, conversation, text, setup, attachments, is_temporary };
+    if (!this.send(wish, prompt)) {
       this.composer.giveBack(prompt);
       return;
     }
@@ -247,14 +252,15 @@ class ChatPage {
     if (!after && this.transcript.firstId === messages[0]?.id) this.earlier.allow(hasEarlier);
     this.recover();
     this.actions.refocus(this.transcript);
-    const address = `${page.home}c/${conversation.id}/`;
-    if (isNew) history.pushState(null, "", address);
-    document.title = `${conversation.title} · Switchyard`;
-    byId("title").textContent = conversation.title;
-    byId("title").hidden = false;
     // What was chosen since the last answer stays chosen.
     if (isAskedOther) this.models.adopt(conversation.model);
-    this.sidebar.touch(conversation, address);
+    if (this.temporary) {
+      this.temporary.id = conversation.id;
+    } else {
+      if (isNew) history.pushState(null, "", `${page.home}c/${conversation.id}/`);
+      this.sidebar.touch(conversation);
+    }
+    this.retitle(conversation.id, conversation.title);
     if (this.transcript.streaming.length) this.announce(say("thinking"));
     else if (after) this.announceEnd(messages.at(-1));
     this.refresh();
@@ -295,6 +301,14 @@ class ChatPage {
   leave() {
     const here = encodeURIComponent(location.pathname);
     location.assign(`${page.signIn}?next=${here}`);
+  }
+
+  /** @param {string} id @param {string} title */
+  retitle(id, title) {
+    if (id !== this.conversation?.id) return;
+    document.title = `${title} · Switchyard`;
+    byId("title").textContent = title;
+    byId("title").hidden = false;
   }
 
   // -- what is shown --------------------------------------------------------------------

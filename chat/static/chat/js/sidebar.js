@@ -1,27 +1,18 @@
 // @ts-check
-/** The list of conversations, by age; a drawer on phones, foldable elsewhere. */
+/** The sidebar: a drawer on phones, foldable elsewhere; in it, the conversations. */
 
-import { byId, make } from "./dom.js";
+import { byId } from "./dom.js";
+import { Library } from "./library/library.js";
 import { remember } from "./memory.js";
-import { say } from "./words.js";
 
 const isPhone = matchMedia("(max-width: 767px)");
 
-/** "today", "yesterday", "week" or "older", in the reader's own time zone. */
-function ageOf(updated, now = new Date()) {
-  const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate());
-  const days = (midnight.getTime() - new Date(updated).getTime()) / 86_400_000;
-  if (days <= 0) return "today";
-  if (days <= 1) return "yesterday";
-  return days <= 7 ? "week" : "older";
-}
-
 export class Sidebar {
-  constructor() {
-    this.history = byId("history");
-    this.empty = byId("history-empty");
-    this.items = [...this.history.querySelectorAll("li")];
-    this.group();
+  /** @param {(id: string, title: string) => void} onRenamed */
+  constructor(onRenamed) {
+    const library = JSON.parse(byId("library").textContent);
+    this.library = new Library(library, onRenamed);
+    byId("history").dataset.grouped = "";
     byId("open-sidebar").onclick = () => this.open();
     byId("close-sidebar").onclick = () => this.close();
     byId("scrim").onclick = () => this.close();
@@ -54,38 +45,13 @@ export class Sidebar {
     byId("open-sidebar").focus();
   }
 
-  /** Put the items, latest first, under headings of their age. */
-  group() {
-    for (const old of this.history.querySelectorAll("h2, ol")) old.remove();
-    let age = "";
-    let list;
-    for (const item of this.items) {
-      const next = ageOf(item.dataset.updated);
-      if (next !== age) {
-        age = next;
-        list = make("ol");
-        this.history.append(make("h2", { textContent: say(age) }), list);
-      }
-      list.append(item);
-    }
-    this.empty.hidden = this.items.length > 0;
-    this.history.dataset.grouped = "";
+  /** This conversation is the shown one now, and the latest. */
+  touch(conversation) {
+    this.library.list.show(conversation);
   }
 
-  /** Put this conversation on top, as the current one; a new one is added. */
-  touch({ id, title, updated_at: updated }, address) {
-    const found = this.items.find((item) => item.dataset.conversation === id);
-    const item = found ?? make("li", {}, make("a", { href: address, textContent: title }));
-    item.dataset.conversation = id;
-    item.dataset.updated = updated;
-    const link = item.querySelector("a");
-    link.title = title;
-    link.dir = "auto";
-    for (const other of document.querySelectorAll(".sidebar [aria-current]")) {
-      other.removeAttribute("aria-current");
-    }
-    link.setAttribute("aria-current", "page");
-    this.items = [item, ...this.items.filter((other) => other !== item)];
-    this.group();
+  /** A model gave it this title. @param {string} id @param {string} title */
+  retitle(id, title) {
+    this.library.renamed(id, title);
   }
 }

@@ -1,0 +1,1 @@
+"""Conversations from elsewhere: our own JSON, ChatGPT's and Open WebUI's exports."""

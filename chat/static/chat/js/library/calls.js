@@ -1,0 +1,51 @@
+// @ts-check
+/** What the library asks of the server, as JSON. */
+
+import { say, sayError } from "../words.js";
+
+/** A refusal, worded for the reader. */
+export class Refused extends Error {}
+
+const token = () =>
+  /** @type {HTMLInputElement} */ (
+    document.querySelector("input[name=csrfmiddlewaretoken]")
+  ).value;
+
+export class Calls {
+  /** @param {string} home the address of the chat */
+  constructor(home) {
+    this.home = home;
+  }
+
+  /** @param {string} id */
+  addressOf(id) {
+    return `${this.home}c/${id}/`;
+  }
+
+  /** @param {string} path @param {Record<string, string>} query @param {AbortSignal} [signal] */
+  async get(path, query = {}, signal = undefined) {
+    const address = `${this.home}library/api/${path}/?${new URLSearchParams(query)}`;
+    return read(await fetch(address, { signal }));
+  }
+
+  /** @param {string} path @param {object} body */
+  async post(path, body, keepalive = false) {
+    const headers = { "Content-Type": "application/json", "X-CSRFToken": token() };
+    const content = { method: "POST", headers, body: JSON.stringify(body), keepalive };
+    return read(await fetch(`${this.home}library/api/${path}/`, content));
+  }
+
+  /** @param {string} wish @param {object} fields */
+  change(wish, fields, keepalive = false) {
+    return this.post("change", { do: wish, ...fields }, keepalive);
+  }
+}
+
+/** @param {Response} response @returns {Promise<any>} */
+async function read(response) {
+  const isJson = response.headers.get("Content-Type")?.includes("json");
+  const answer = isJson ? await response.json() : {};
+  if (response.ok) return answer;
+  const { code = "", message = "" } = answer.error ?? {};
+  throw new Refused(sayError(code) || message || say("refused"));
+}
