@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0030_moderation_verdicts"),
+        ("controller", "0027_moderation_verdicts"),
     ]
 
     operations = [

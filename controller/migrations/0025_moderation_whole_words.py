@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0035_account_approval"),
+        ("controller", "0024_account_approval"),
     ]
 
     operations = [

@@ -32,7 +32,7 @@ def index_messages(apps: Any, schema_editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0011_search"),
+        ("chat", "0012_search"),
     ]
 
     operations = [

@@ -8,8 +8,8 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0018_attachments"),
-        ("controller", "0035_account_approval"),
+        ("chat", "0009_attachments"),
+        ("controller", "0024_account_approval"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0036_deletion_receipts"),
+        ("controller", "0029_deletion_receipts"),
     ]
 
     operations = [

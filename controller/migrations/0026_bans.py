@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0028_moderation_whole_words"),
+        ("controller", "0025_moderation_whole_words"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0029_bans"),
+        ("controller", "0026_bans"),
     ]
 
     operations = [

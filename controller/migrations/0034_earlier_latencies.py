@@ -10,6 +10,6 @@ def mark_stale(apps: StateApps, _editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0024_usage_latencies")]
+    dependencies = [("controller", "0033_usage_latencies")]
 
     operations = [migrations.RunPython(mark_stale, migrations.RunPython.noop)]

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0037_announcements_and_terms")]
+    dependencies = [("controller", "0030_announcements_and_terms")]
 
     operations = [
         migrations.AddField(

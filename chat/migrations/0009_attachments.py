@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0017_conversation_setup"),
+        ("chat", "0008_conversation_setup"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -45,7 +45,7 @@ def remove(apps: StateApps, editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0044_watch_workers")]
+    dependencies = [("controller", "0032_watch_workers")]
 
     operations = [
         migrations.SeparateDatabaseAndState(

@@ -43,7 +43,7 @@ def drop_index(apps: Any, schema_editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0010_library"),
+        ("chat", "0011_library"),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0019_presets_and_saved_prompts"),
+        ("chat", "0010_presets_and_saved_prompts"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -4,7 +4,7 @@ from django.utils.timezone import now
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("chat", "0012_index_messages"),
+        ("chat", "0013_index_messages"),
     ]
 
     operations = [

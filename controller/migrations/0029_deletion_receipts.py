@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0031_classifiers"),
+        ("controller", "0028_classifiers"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("controller", "0043_model_offers"),
+        ("controller", "0031_model_offers"),
     ]
 
     operations = [
