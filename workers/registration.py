@@ -404,8 +404,11 @@ class Registration(Generic[RunT]):
     async def _pause(self, seconds: float) -> None:
         """Wait for about `seconds`, or less if there is something to tell."""
         jitter = random.uniform(0.9, 1.0)  # noqa: S311  (not a secret)
+        # Not `wait_for`: up to Python 3.11 it forgets a cancellation that comes as one
+        # is woken, which is what happens when the engine is given up.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds * jitter)
+            async with asyncio.timeout(seconds * jitter):
+                await self._wake.wait()
         self._wake.clear()
 
     def _say_all_is_well(self) -> None:
