@@ -10,10 +10,12 @@ class ChatConfig(AppConfig):
         from allauth.usersessions.models import UserSession
 
         # Not called `admin`: the console's other pages must be there before these.
+        import chat.auditing
         import chat.console
-        import chat.shared_links_console  # noqa: F401
+        import chat.shared_links_console
         from chat.samples import recent_messages
         from chat.sessions import close_sockets, close_sockets_of
+        from controller.audit import registration
         from controller.moderation import samples
 
         user_logged_out.connect(close_sockets, dispatch_uid="chat.close_sockets")
@@ -21,3 +23,4 @@ class ChatConfig(AppConfig):
             close_sockets_of, sender=UserSession, dispatch_uid="chat.close_sockets_of"
         )
         samples.register("chat", recent_messages)
+        registration.watch(chat.auditing.WATCHED)

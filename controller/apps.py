@@ -11,6 +11,6 @@ class ControllerConfig(AppConfig):
         from controller.audit import actor, events, registration
 
         roles.connect(self)
-        registration.watch()
+        registration.watch(registration.WATCHED)
         actor.connect()
         events.connect()

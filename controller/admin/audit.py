@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from auditlog.models import LogEntry
+from auditlog.registry import auditlog
 from django.contrib import admin
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
@@ -18,7 +19,6 @@ from unfold.paginator import InfinitePaginator
 from controller.admin.base import ConsoleAdmin
 from controller.audit import events
 from controller.audit.exports import action_in_words, export_response
-from controller.audit.registration import WATCHED
 
 COLOURS = {
     "create": "success",
@@ -39,7 +39,7 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        kinds = ContentType.objects.get_for_models(*WATCHED).items()
+        kinds = ContentType.objects.get_for_models(*auditlog.get_models()).items()
         return sorted((str(kind.pk), model._meta.verbose_name) for model, kind in kinds)
 
     def queryset(

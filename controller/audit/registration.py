@@ -4,6 +4,7 @@ Only what people decide. Rows that the system writes by itself (the ledger, hear
 roll-ups, messages) are not watched: each change costs a query and a row.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -68,9 +69,9 @@ WATCHED: dict[type[Model], dict[str, Any]] = {
 }
 
 
-def watch() -> None:
+def watch(watched: Mapping[type[Model], dict[str, Any]]) -> None:
     """Have the changes of all these rows logged; once, when the apps are ready."""
-    for model, fields in WATCHED.items():
+    for model, fields in watched.items():
         # Without a list the library also tells of the rows that refer to this one.
         columns = [field.name for field in model._meta.concrete_fields]
         auditlog.register(model, **{"include_fields": columns} | fields)
