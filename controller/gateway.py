@@ -5,14 +5,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from django.conf import settings
-from django.db import Error as DatabaseError
 
 from controller import metrics
 from controller.cors import OriginRules, load_origin_rules
@@ -45,6 +44,7 @@ from controller.limits.book import load_book
 from controller.limits.leases import DatabaseLeases
 from controller.limits.limiter import Limiter
 from controller.limits.sharing import Sharing
+from controller.loops import Loops
 from controller.models import LedgerEntry, Revision
 from controller.models.revision import Counts
 from controller.moderation.bans import BanBook, read_bans
@@ -111,17 +111,16 @@ class Gateway:
         self.resumable = ResumableStreams()
         self.is_ready = False
         self.is_stopping = False
-        self._failing_jobs: set[str] = set()
         self._revision = Counts(-1, -1, -1)
         self._reloading = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._loops: list[asyncio.Task[None]] = []
+        self.loops = Loops()
 
     @property
     def database_fails(self) -> bool:
         """Whether one of the loops has failed to read or write, its last time."""
-        return bool(self._failing_jobs)
+        return bool(self.loops.failing)
 
     # -- serving ---------------------------------------------------------------
 
@@ -251,27 +250,24 @@ class Gateway:
     async def start(self) -> None:
         """Load the fleet and begin to listen. Raises what the database raises."""
         await self._look_for_changes()
-        self._loops = [
-            asyncio.create_task(self._tick_forever()),
-            self._every(settings.REVISION_INTERVAL, self._look_for_changes),
-            self._every(settings.LEDGER_FLUSH_INTERVAL, self.flush),
-            self._every(settings.LEDGER_FLUSH_INTERVAL, self._write_flags),
-            self._every(HEARTBEAT_WRITE_INTERVAL, self._write_heartbeats),
-            self._every(BREAKER_WRITE_INTERVAL, self._write_breakers),
-            self._every(SAMPLE_INTERVAL, self._write_samples),
-            self._every(settings.PROBE_INTERVAL, self._prober.probe_suspects),
-            self._every(KEY_USE_INTERVAL, self._write_key_use),
-            self._every(TURN_INTERVAL, self._tick_turns),
-            self._every(STALL_INTERVAL, self._look_for_stalls),
-            self._every(LEASE_REPORT_INTERVAL, self.limits.report),
-            self._every(RATE_SHARE_INTERVAL, self.limits.share),
-        ]
+        every = self.loops.every
+        self.loops.keep(self._tick_forever())
+        every(settings.REVISION_INTERVAL, self._look_for_changes)
+        every(settings.LEDGER_FLUSH_INTERVAL, self.flush)
+        every(settings.LEDGER_FLUSH_INTERVAL, self._write_flags)
+        every(HEARTBEAT_WRITE_INTERVAL, self._write_heartbeats)
+        every(BREAKER_WRITE_INTERVAL, self._write_breakers)
+        every(SAMPLE_INTERVAL, self._write_samples)
+        every(settings.PROBE_INTERVAL, self._prober.probe_suspects)
+        every(KEY_USE_INTERVAL, self._write_key_use)
+        every(TURN_INTERVAL, self._tick_turns)
+        every(STALL_INTERVAL, self._look_for_stalls)
+        every(LEASE_REPORT_INTERVAL, self.limits.report)
+        every(RATE_SHARE_INTERVAL, self.limits.share)
         if self._sharing is not None:
-            self._loops += [
-                self._every(EXCHANGE_INTERVAL, self._exchange),
-                self._every(EXCHANGE_INTERVAL, self._sharing.places.settle),
-                self._every(PLACES_TEND_INTERVAL, self._sharing.places.tend),
-            ]
+            every(EXCHANGE_INTERVAL, self._exchange)
+            every(EXCHANGE_INTERVAL, self._sharing.places.settle)
+            every(PLACES_TEND_INTERVAL, self._sharing.places.tend)
         self.is_ready = True
 
     async def stop(self) -> None:
@@ -284,15 +280,13 @@ class Gateway:
         await self.resumable.close()
         for exchange in list(self.exchanges):
             await exchange.aclose()
-        for loop_task in self._loops:
-            loop_task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        await self._guarded(self.flush)
-        await self._guarded(self._write_flags)
-        await self._guarded(self._write_key_use)
+        await self.loops.stop()
+        await self.loops.once(self.flush)
+        await self.loops.once(self._write_flags)
+        await self.loops.once(self._write_key_use)
         if self._breaker_rows.has_rows:
-            await self._guarded(self._forget_breakers)
-        await self._guarded(self.limits.give_back)
+            await self.loops.once(self._forget_breakers)
+        await self.loops.once(self.limits.give_back)
         await self.moderator.judges.close()
         self.client.close()
         await self._reads.close()
@@ -432,35 +426,6 @@ class Gateway:
             self.fleet.clock.tick()
             self.fleet.look_after()
             await asyncio.sleep(self.fleet.clock.LONGEST_TICK / 4)
-
-    def _every(
-        self, interval: timedelta, job: Callable[[], Coroutine[Any, Any, None]]
-    ) -> asyncio.Task[None]:
-        async def forever() -> None:
-            while True:
-                await asyncio.sleep(interval.total_seconds())
-                await self._guarded(job)
-
-        return asyncio.create_task(forever())
-
-    async def _guarded(self, job: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run one round of a loop; a failing database is said once and tried again.
-
-        Remembered for each job: a full disk lets reads succeed while writes fail.
-        """
-        name = job.__name__
-        try:
-            await job()
-        except DatabaseError as exc:
-            if name not in self._failing_jobs:
-                logger.error("%s: the database fails: %s; will try again", name, exc)
-            self._failing_jobs.add(name)
-        except Exception:
-            logger.exception("%s failed", name)
-        else:
-            if name in self._failing_jobs:
-                logger.warning("%s: the database answers again", name)
-            self._failing_jobs.discard(name)
 
 
 _running: Gateway | None = None

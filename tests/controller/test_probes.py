@@ -60,7 +60,7 @@ async def test_a_started_process_is_ready_and_a_stopping_one_is_not(gateway):
 
 
 async def test_a_failing_database_is_told_and_does_not_make_unready(gateway):
-    gateway._failing_jobs.add("flush")
+    gateway.loops.failing.add("flush")
 
     answer = await ask(probes.readyz)
 
