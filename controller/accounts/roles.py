@@ -20,6 +20,9 @@ LOOKED_AFTER = (
     ("mfa", "authenticator"),
     ("socialaccount", "socialaccount"),
     ("usersessions", "usersession"),
+    ("chat", "preset"),
+    ("chat", "savedprompt"),
+    ("chat", "sharedlink"),
 )
 # Read by both, changed by nobody or by superusers alone.
 READ = (("auditlog", "logentry"), ("auth", "group"))
