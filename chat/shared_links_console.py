@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext_lazy
 from unfold.decorators import display
 
 from chat.models import SharedLink, SharedLinkQuerySet
@@ -47,7 +47,7 @@ class SharedLinkAdmin(ConsoleAdmin):
 
     @admin.display(description=_("kind"))
     def kind(self, link: SharedLink) -> Any:
-        return _("live") if link.is_live else _("snapshot")
+        return pgettext_lazy("shared link", "live") if link.is_live else _("snapshot")
 
     @display(  # type: ignore[untyped-decorator]
         description=_("state"), label={"open": "success", "closed": ""}

@@ -220,6 +220,8 @@ UNFOLD = {
 # -- Text, time, files ----------------------------------------------------------------
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+# Of the settings and of Django itself; the apps have theirs in their own folders.
+LOCALE_PATHS = [BASE_DIR / "config" / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = f"{ROOT_PATH}/static/"

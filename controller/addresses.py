@@ -10,6 +10,8 @@ from ipaddress import (
     ip_network,
 )
 
+from django.utils.translation import gettext as _
+
 
 def client_ip(
     peer: str, forwarded_for: str, trusted: Iterable[IPv4Network | IPv6Network]
@@ -45,9 +47,10 @@ def parse_networks(text: str) -> list[str]:
         try:
             networks.append(str(ip_network(item)))
         except ValueError as exc:
-            raise ValueError(
-                f"{item!r} is no network: write 10.0.0.0/8, or an address for one host."
-            ) from exc
+            words = _(
+                "%(item)s is no network: write 10.0.0.0/8, or an address for one host."
+            )
+            raise ValueError(words % {"item": repr(item)}) from exc
     return networks
 
 

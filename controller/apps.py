@@ -1,4 +1,10 @@
 from django.apps import AppConfig
+from django.db.models.signals import class_prepared
+
+from controller.model_names import translate_names
+
+# Before any model is made: forms of the console copy the names when they are imported.
+class_prepared.connect(translate_names, dispatch_uid="controller.model_names")
 
 
 class ControllerConfig(AppConfig):

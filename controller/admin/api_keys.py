@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 from unfold.decorators import action, display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -293,7 +293,7 @@ class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
             request.issued_secret = key.rotate(  # type: ignore[attr-defined]
                 form.cleaned_data["overlap"]
             )
-            self.log_change(request, key, "Rotated.")
+            self.log_change(request, key, gettext_noop("Rotated."))
             return self.response_add(request, key)
         context = {
             **self.admin_site.each_context(request),
@@ -313,6 +313,6 @@ class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
         unrevoked = list(keys.filter(revoked_at=None))
         for key in unrevoked:
             key.revoke()
-            self.log_change(request, key, "Revoked.")
+            self.log_change(request, key, gettext_noop("Revoked."))
         words = ngettext("%d key revoked.", "%d keys revoked.", len(unrevoked))
         self.message_user(request, words % len(unrevoked))

@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.timezone import now
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext_lazy
 
 from controller.ledger.rollups import hours_to_roll_up
 from controller.models import (
@@ -46,12 +46,11 @@ def attention(request: HttpRequest) -> list[Item]:
     return sorted(items, key=lambda item: item.colour != "danger")
 
 
-def _item(
-    number: int, one: str, many: str, url: str, colour: str = "warning"
-) -> list[Item]:
+def _item(number: int, words: Any, url: str, colour: str = "warning") -> list[Item]:
+    """One item, whose words are a plural that counts `number`; none for none."""
     if not number:
         return []
-    return [Item(ngettext(one, many, number) % {"number": number}, url, colour)]
+    return [Item(words % {"number": number}, url, colour)]
 
 
 def _breakers() -> list[Item]:
@@ -60,8 +59,11 @@ def _breakers() -> list[Item]:
     )
     return _item(
         taken_out.values("worker").distinct().count(),
-        "The breaker of %(number)d worker is open.",
-        "The breakers of %(number)d workers are open.",
+        ngettext_lazy(
+            "The breaker of %(number)d worker is open.",
+            "The breakers of %(number)d workers are open.",
+            "number",
+        ),
         reverse("fleet"),
         "danger",
     )
@@ -71,8 +73,11 @@ def _lost_workers() -> list[Item]:
     lost = Worker.objects.registered().exclude(expired_at=None)
     return _item(
         lost.count(),
-        "%(number)d worker has been lost.",
-        "%(number)d workers have been lost.",
+        ngettext_lazy(
+            "%(number)d worker has been lost.",
+            "%(number)d workers have been lost.",
+            "number",
+        ),
         reverse("admin:controller_worker_changelist") + "?state=expired",
         "danger",
     )
@@ -84,8 +89,11 @@ def _expired_keys() -> list[Item]:
     )
     return _item(
         expired.count(),
-        "%(number)d API key has expired in the last week.",
-        "%(number)d API keys have expired in the last week.",
+        ngettext_lazy(
+            "%(number)d API key has expired in the last week.",
+            "%(number)d API keys have expired in the last week.",
+            "number",
+        ),
         reverse("admin:controller_apikey_changelist") + "?state=expired",
     )
 
@@ -93,8 +101,11 @@ def _expired_keys() -> list[Item]:
 def _flags() -> list[Item]:
     return _item(
         ModerationFlag.objects.waiting().count(),
-        "%(number)d moderation flag waits for a verdict.",
-        "%(number)d moderation flags wait for a verdict.",
+        ngettext_lazy(
+            "%(number)d moderation flag waits for a verdict.",
+            "%(number)d moderation flags wait for a verdict.",
+            "number",
+        ),
         reverse("admin:controller_moderationflag_changelist"),
     )
 
@@ -102,8 +113,11 @@ def _flags() -> list[Item]:
 def _limit_requests() -> list[Item]:
     return _item(
         LimitRequest.objects.open().count(),
-        "%(number)d request for more waits for an answer.",
-        "%(number)d requests for more wait for an answer.",
+        ngettext_lazy(
+            "%(number)d request for more waits for an answer.",
+            "%(number)d requests for more wait for an answer.",
+            "number",
+        ),
         reverse("admin:controller_limitrequest_changelist"),
     )
 
@@ -111,8 +125,11 @@ def _limit_requests() -> list[Item]:
 def _sign_ups() -> list[Item]:
     return _item(
         User.objects.exclude(approval_asked_at=None).count(),
-        "%(number)d new account waits for approval.",
-        "%(number)d new accounts wait for approval.",
+        ngettext_lazy(
+            "%(number)d new account waits for approval.",
+            "%(number)d new accounts wait for approval.",
+            "number",
+        ),
         reverse("admin:controller_user_changelist"),
     )
 
@@ -136,8 +153,11 @@ def _differences() -> list[Item]:
     ).annotate(off=(engine - ledger) * PARTS_PER_MILLION, bound=engine * GOOD_PPM)
     return _item(
         compared.filter(Q(off__gt=F("bound")) | Q(off__lt=-F("bound"))).count(),
-        "%(number)d engine counted other tokens than the ledger.",
-        "%(number)d engines counted other tokens than the ledger.",
+        ngettext_lazy(
+            "%(number)d engine counted other tokens than the ledger.",
+            "%(number)d engines counted other tokens than the ledger.",
+            "number",
+        ),
         reverse("admin:controller_enginestart_changelist"),
     )
 
@@ -147,8 +167,11 @@ def _pending_roll_ups() -> list[Item]:
     late = hours_to_roll_up().filter(begins_at__lt=hour_of(now()) - HOUR)
     return _item(
         late.count(),
-        "%(number)d hour of the ledger waits for the task worker to add it.",
-        "%(number)d hours of the ledger wait for the task worker to add them.",
+        ngettext_lazy(
+            "%(number)d hour of the ledger waits for the task worker to add it.",
+            "%(number)d hours of the ledger wait for the task worker to add them.",
+            "number",
+        ),
         reverse("usage"),
     )
 

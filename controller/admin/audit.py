@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html_join
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
@@ -25,6 +26,7 @@ COLOURS = {
     "update": "info",
     "delete": "danger",
     events.REFUSED: "warning",
+    "event": "",  # django-unfold leaves out the words of what has no entry
 }
 SHOWN_CHANGES = 3  # in a list's cell; all of them are on the entry's page
 MAX_VALUE = 60
@@ -98,7 +100,7 @@ class AuditAdmin(ConsoleAdmin):
         "timestamp",
         "shown_actor",
         "remote_addr",
-        "shown_action",
+        "action_in_full",
         "content_type",
         "object_pk",
         "object_repr",
@@ -157,7 +159,12 @@ class AuditAdmin(ConsoleAdmin):
     def shown_action(self, entry: LogEntry) -> tuple[str, str]:
         words = action_in_words(entry)
         is_event = entry.action == LogEntry.Action.ACCESS
-        return words if is_event else ACTIONS[entry.action], words
+        kind = words if is_event else ACTIONS[entry.action]
+        return kind if kind in COLOURS else "event", gettext(words)
+
+    @admin.display(description=_("did"))
+    def action_in_full(self, entry: LogEntry) -> str:
+        return gettext(action_in_words(entry))
 
     @admin.display(description=_("changes"))
     def changes_in_short(self, entry: LogEntry) -> str:

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 from unfold.decorators import display
 
 from controller.admin.base import AnnouncingAdmin
@@ -94,7 +94,7 @@ class BanAdmin(AnnouncingAdmin):
     @admin.action(description=_("Lift"), permissions=["lift"])
     def lift(self, request: HttpRequest, bans: BanQuerySet) -> None:
         for ban in bans.in_force():
-            self.log_change(request, ban, "Lifted.")
+            self.log_change(request, ban, gettext_noop("Lifted."))
         num_lifted = bans.lift(cast("User", request.user))
         words = ngettext("%d ban lifted.", "%d bans lifted.", num_lifted)
         self.message_user(request, words % num_lifted)

@@ -31,6 +31,20 @@ COLOURS = {
     Verdict.CONFIRMED: "danger",
 }
 
+# Actions and directions of rules, where a list has no room to explain them.
+WORDS = {
+    "block": _("block"),
+    "redact": _("redact"),
+    "flag": _("flag"),
+    "input": _("input"),
+    "output": _("output"),
+    "both": _("both"),
+}
+
+
+def in_one_word(value: str) -> str:
+    return str(WORDS.get(value, value))
+
 
 class VerdictForm(forms.Form):
     note = forms.CharField(
@@ -125,11 +139,11 @@ class ModerationFlagAdmin(ConsoleAdmin):
 
     @admin.display(description=_("action"), ordering="action")
     def done(self, row: ModerationFlag) -> str:
-        return row.action  # in one word: the rule's form explains it
+        return in_one_word(row.action)  # the rule's form explains it
 
     @admin.display(description=_("direction"), ordering="direction")
     def way(self, row: ModerationFlag) -> str:
-        return row.direction
+        return in_one_word(row.direction)
 
     @admin.display(description=_("strikes"))
     def strikes(self, row: ModerationFlag) -> str:
@@ -196,6 +210,7 @@ class ModerationFlagAdmin(ConsoleAdmin):
             "title": f"{verb}: {flag.rule_name}",
             "form": form,
             "row": flag,
+            "action": in_one_word(flag.action),
             "excerpt": self._excerpt_for(request, flag),
             "consequence": _consequence(flag, verdict),
             "verb": verb,

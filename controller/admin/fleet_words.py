@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
+from controller.durations import ROUGH
 from controller.fleet.worker_states import COLOURS, ShownState
 
 
@@ -11,8 +13,15 @@ def fleet_words() -> dict[str, Any]:
     return {
         "states": {state.value: str(state.label) for state in ShownState},
         "colours": {state.value: colour for state, colour in COLOURS.items()},
-        "breakers": {"": _("closed"), "open": _("open"), "half-open": _("on trial")},
+        "breakers": {
+            "": pgettext("breaker", "closed"),
+            "open": pgettext("breaker", "open"),
+            "half-open": _("on trial"),
+        },
         "ago": _("%s ago"),
+        # from the largest on; durations on these pages change by the second
+        "durations": [[size, str(words)] for size, words in ROUGH],
+        "seconds": _("%s s"),
         "noWorkers": _("No worker"),
         "workers": _("%s workers"),
         "worker": _("1 worker"),
@@ -61,7 +70,7 @@ def fleet_words() -> dict[str, Any]:
                     "What it has under way goes on, and nothing more is sent to it. It"
                     " needs a new join token to come back."
                 ),
-                "button": _("Remove"),
+                "button": pgettext("worker", "Remove"),
             },
         },
     }

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -169,6 +169,6 @@ class JoinTokenAdmin(IssuingAdmin):
         unrevoked = list(tokens.filter(revoked_at=None))
         for token in unrevoked:
             token.revoke()
-            self.log_change(request, token, "Revoked.")
+            self.log_change(request, token, gettext_noop("Revoked."))
         words = ngettext("%d token revoked.", "%d tokens revoked.", len(unrevoked))
         self.message_user(request, words % len(unrevoked))

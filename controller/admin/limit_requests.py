@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
@@ -160,7 +160,7 @@ class LimitRequestAdmin(ConsoleAdmin):
                 words = f"{row}: {' '.join(exc.messages)}"
                 self.message_user(request, words, "error")
             else:
-                self.log_change(request, row, "Approved.")
+                self.log_change(request, row, gettext_noop("Approved."))
                 num_approved += 1
         if num_approved:
             words = ngettext(

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 from unfold.decorators import action
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -20,7 +20,7 @@ from unfold.widgets import (
 )
 
 from controller.admin.base import AnnouncingAdmin
-from controller.admin.flags import READ_TEXT
+from controller.admin.flags import READ_TEXT, in_one_word
 from controller.errors import ContentBlocked
 from controller.gateway import gateway, is_running
 from controller.models import (
@@ -236,7 +236,7 @@ class ModerationRuleAdmin(AnnouncingAdmin):
             choice = ModerationRule.Action(form.cleaned_data["action"])
             added = install(form.cleaned_data["sets"], choice)
             for rule in added:
-                self.log_addition(request, rule, "Starter rule.")
+                self.log_addition(request, rule, gettext_noop("Starter rule."))
             words = ngettext("%d rule added.", "%d rules added.", len(added))
             self.message_user(request, words % len(added))
             return redirect(LIST)
@@ -267,11 +267,11 @@ class ModerationRuleAdmin(AnnouncingAdmin):
 
     @admin.display(description=_("action"), ordering="action")
     def done(self, row: ModerationRule) -> str:
-        return row.action  # in one word: the form explains it
+        return in_one_word(row.action)  # the form explains it
 
     @admin.display(description=_("direction"), ordering="direction")
     def way(self, row: ModerationRule) -> str:
-        return row.direction
+        return in_one_word(row.direction)
 
     @admin.display(description=_("looks for"))
     def looks_for(self, row: ModerationRule) -> str:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_noop, ngettext
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.paginator import InfinitePaginator
@@ -20,6 +20,7 @@ from controller.accounts import approval
 from controller.accounts.deletion import delete_account
 from controller.accounts.roles import AUDITORS, OPERATORS
 from controller.admin.base import AnnouncingAdmin, ConsoleAdmin
+from controller.admin.permissions import PermissionsInWords
 from controller.models import DeletionReceipt, Membership, Team, User
 
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
@@ -41,7 +42,7 @@ class WaitsFilter(admin.SimpleListFilter):
 
 
 @admin.register(User)
-class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
+class UserAdmin(PermissionsInWords, StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
     announced_topic = "keys"  # a key is refused when its owner may not sign in
     form = UserChangeForm
     add_form = UserCreationForm
@@ -115,7 +116,7 @@ class UserAdmin(StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
     def approve(self, request: HttpRequest, users: QuerySet[User]) -> None:
         approved = [user for user in users if approval.approve(user)]
         for user in approved:
-            self.log_change(request, user, "Approved.")
+            self.log_change(request, user, gettext_noop("Approved."))
         words = ngettext("%d account let in.", "%d accounts let in.", len(approved))
         self.message_user(request, words % len(approved))
 
@@ -144,7 +145,7 @@ def _may_touch(request: HttpRequest, user: User | None) -> bool:
 
 
 @admin.register(Group)
-class GroupAdmin(StockGroupAdmin, ConsoleAdmin):  # type: ignore[misc]
+class GroupAdmin(PermissionsInWords, StockGroupAdmin, ConsoleAdmin):  # type: ignore[misc]
     """What staff may do, by name."""
 
 

@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.timezone import now
+from django.utils.translation import gettext, ngettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -26,6 +26,10 @@ from controller.models import Placement, Worker, WorkerBreaker
 from controller.models.fleet import WorkerQuerySet
 
 BREAKER_COLOURS = {"open": "danger", "half-open": "warning"}
+BREAKER_WORDS = {
+    "open": pgettext_lazy("breaker", "open"),
+    "half-open": _("half-open"),
+}
 SHOWN_MODELS = 3  # names in a list's cell; more are counted
 
 
@@ -138,6 +142,16 @@ def _in_words(worker: Any) -> str:
     return str(state.label)
 
 
+def _breaker_in_words(row: WorkerBreaker) -> str:
+    words = _("%(process)s: %(state)s for %(time)s: %(reason)s") % {
+        "process": row.process,
+        "state": BREAKER_WORDS.get(row.state, row.state),
+        "time": rough(now() - row.since),
+        "reason": row.reason,
+    }
+    return str(words)
+
+
 @admin.register(Worker)
 class WorkerAdmin(ConsoleAdmin):
     form = WorkerForm
@@ -225,18 +239,14 @@ class WorkerAdmin(ConsoleAdmin):
         if not states:
             return "", "-"
         worst = "open" if "open" in states else states[0]
-        return worst, f"{worst} ({len(states)})" if len(states) > 1 else worst
+        words = str(BREAKER_WORDS.get(worst, worst))
+        return worst, f"{words} ({len(states)})" if len(states) > 1 else words
 
     @admin.display(description=_("breakers, by web process"))
     def breakers(self, worker: Worker) -> str:
         rows = worker.breakers.all()
-        lines = (
-            (row.process, row.state, rough(now() - row.since), row.reason)
-            for row in rows
-        )
-        return format_html_join("", "<p>{}: {} for {}: {}</p>", lines) or str(
-            _("closed everywhere")
-        )
+        lines = ((_breaker_in_words(row),) for row in rows)
+        return format_html_join("", "<p>{}</p>", lines) or str(_("closed everywhere"))
 
     @admin.display(description=_("KV cache"), ordering="kv_cache_usage")
     def kv_cache(self, worker: Worker) -> str:
@@ -328,4 +338,6 @@ class WorkerAdmin(ConsoleAdmin):
         assert request.user.pk is not None
         num_changed = decide(name, workers, request.user.pk)
         words = ngettext("%d worker: %s", "%d workers: %s", num_changed)
-        self.message_user(request, words % (num_changed, DECISIONS[name].words))
+        self.message_user(
+            request, words % (num_changed, gettext(DECISIONS[name].words))
+        )

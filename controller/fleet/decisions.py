@@ -1,4 +1,7 @@
-"""What operators decide about workers, and the history that says who did it."""
+"""What operators decide about workers, and the history that says who did it.
+
+The history is written in English, and translated when it is read.
+"""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -7,7 +10,7 @@ from uuid import UUID
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.utils.timezone import now
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop as _
 
 from controller.audit.events import record
 from controller.models import Worker
@@ -20,7 +23,7 @@ LOG_WISH_LASTS = timedelta(minutes=2)
 class Decision:
     """What is written into the rows, and what the history says of it."""
 
-    words: Any
+    words: str
     fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -43,13 +46,12 @@ def decide(name: str, workers: WorkerQuerySet, user_id: int) -> int:
         workers = workers.filter(shares_address=False, is_keyless=False)
     elif name == "remove":
         workers, fields = workers.filter(left_at=None), {"left_at": now()}
-    return change(workers, user_id, str(decision.words), **fields)
+    return change(workers, user_id, decision.words, **fields)
 
 
 def weigh(workers: WorkerQuerySet, user_id: int, weight: float) -> int:
     """The same for the share of requests that the workers get."""
-    words = str(_("Weight set to %(weight)g.")) % {"weight": weight}
-    return change(workers, user_id, words, weight=weight)
+    return change(workers, user_id, f"Weight set to {weight:g}.", weight=weight)
 
 
 def change(workers: WorkerQuerySet, user_id: int, words: str, **fields: Any) -> int:

@@ -11,6 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
 
 from controller.identity import encryption, secrets
 from controller.models.revision import Revision
@@ -23,12 +24,12 @@ class ServedModel(models.Model):
     """An LLM that callers ask for by name; it outlives the workers that serve it."""
 
     class Policy(models.TextChoices):
-        DEFAULT = "", "Default"
-        LOTTERY = "lottery", "Lottery (by weight)"
-        SHORTEST_QUEUE = "shortest_queue", "Shortest queue"
-        ROUND_ROBIN = "round_robin", "Round robin (by weight)"
-        LEAST_LOAD = "least_load", "Least load"
-        PREFIX_AFFINITY = "prefix_affinity", "Prefix affinity"
+        DEFAULT = "", _("Default")
+        LOTTERY = "lottery", _("Lottery (by weight)")
+        SHORTEST_QUEUE = "shortest_queue", _("Shortest queue")
+        ROUND_ROBIN = "round_robin", _("Round robin (by weight)")
+        LEAST_LOAD = "least_load", _("Least load")
+        PREFIX_AFFINITY = "prefix_affinity", _("Prefix affinity")
 
     name = models.CharField(max_length=200, unique=True)
     description = models.TextField(blank=True)
@@ -36,7 +37,7 @@ class ServedModel(models.Model):
         max_length=200,
         blank=True,
         db_default="",
-        help_text="Shown to users beside the description, such as Apache-2.0.",
+        help_text=_("Shown to users beside the description, such as Apache-2.0."),
     )
     # Who may ask for it; none: everybody. Others are told that it does not exist.
     teams = models.ManyToManyField(
@@ -70,13 +71,13 @@ class ServedModel(models.Model):
         choices=Policy,
         default=Policy.DEFAULT,
         blank=True,
-        help_text="How a worker is chosen; default: DISPATCH_POLICY.",
+        help_text=_("How a worker is chosen; default: DISPATCH_POLICY."),
     )
     required_labels = models.JSONField(
         default=dict,
         db_default=models.Value({}, models.JSONField()),
         blank=True,
-        help_text=(
+        help_text=_(
             "Dispatch only to workers that have these labels, such as"
             ' {"zone": "eu"}; empty: to all.'
         ),
@@ -98,7 +99,7 @@ class ServedModel(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(0)],
-        help_text="Empty: as other prompt tokens.",
+        help_text=_("Empty: as other prompt tokens."),
     )
     price_completion = models.DecimalField(
         "price of completion tokens",
@@ -178,7 +179,9 @@ class JoinToken(models.Model):
     is_keyless = models.BooleanField(
         "keyless",
         default=False,
-        help_text="Its worker's engine may answer without a key. Bind it to networks.",
+        help_text=_(
+            "Its worker's engine may answer without a key. Bind it to networks."
+        ),
     )
     # Networks in CIDR notation that the worker must live in; empty: any allowed one.
     networks = models.JSONField(default=list, blank=True)

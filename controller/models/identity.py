@@ -43,8 +43,8 @@ class Team(models.Model):
 
 class Membership(models.Model):
     class Role(models.TextChoices):
-        OWNER = "owner"
-        MEMBER = "member"
+        OWNER = "owner", _("Owner")
+        MEMBER = "member", _("Member")
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(
@@ -141,7 +141,7 @@ class ApiKey(models.Model):
         db_default=False,
         help_text=_("For scripts in browsers, where everybody can read it."),
     )
-    scopes = models.JSONField(default=list, help_text="inference, fleet, engine")
+    scopes = models.JSONField(default=list, help_text=_("inference, fleet, engine"))
     # Null: every model. A list: these names (or aliases) and no other.
     allowed_models = models.JSONField(null=True, blank=True)
     # Empty: everywhere, from every site, every endpoint.
@@ -149,7 +149,7 @@ class ApiKey(models.Model):
     allowed_origins = models.JSONField(default=list, db_default=[], blank=True)
     allowed_endpoints = models.JSONField(default=list, db_default=[], blank=True)
     max_concurrent = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Requests at once; empty for no limit."
+        null=True, blank=True, help_text=_("Requests at once; empty for no limit.")
     )
     created_at = models.DateTimeField(default=now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)

@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.db import models
 from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
 
 
 class LedgerEntry(models.Model):
@@ -13,10 +14,10 @@ class LedgerEntry(models.Model):
     """
 
     class Face(models.TextChoices):
-        API = "api"
-        CHAT = "chat"
-        BATCH = "batch"
-        PROBE = "probe"
+        API = "api", _("Api")
+        CHAT = "chat", _("Chat")
+        BATCH = "batch", _("Batch")
+        PROBE = "probe", _("Probe")
 
     request_id = models.CharField(max_length=64, unique=True)
     client_request_id = models.CharField(max_length=200, blank=True)
@@ -66,9 +67,11 @@ class LedgerEntry(models.Model):
     num_moves = models.PositiveSmallIntegerField(
         default=0,
         db_default=0,  # a process of before goes on writing while others are new
-        help_text="How often the stream went on with another worker. After a move"
-        " seeds and penalties begin anew, so that the answer is not exactly what one"
-        " engine alone would have said.",
+        help_text=_(
+            "How often the stream went on with another worker. After a move seeds and"
+            " penalties begin anew, so that the answer is not exactly what one engine"
+            " alone would have said."
+        ),
     )
     ttft_seconds = models.FloatField(null=True)
     duration_seconds = models.FloatField()

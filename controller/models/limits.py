@@ -100,7 +100,8 @@ class Limit(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} of {self.owner_name}"
+        words = {"kind": self.get_kind_display(), "owner": self.owner_in_words}
+        return str(_("%(kind)s of %(owner)s") % words)
 
     def clean(self) -> None:
         """Raise `ValidationError` for what no limit can be."""
@@ -144,6 +145,17 @@ class Limit(models.Model):
         if self.user is not None:
             return f"user '{self.user}'"
         return f"team '{self.team}'" if self.team is not None else "everyone"
+
+    @property
+    def owner_in_words(self) -> str:
+        """The same, as pages name it in the reader's language."""
+        if self.key is not None:
+            return str(_("key '%(name)s'") % {"name": self.key.name})
+        if self.user is not None:
+            return str(_("user '%(name)s'") % {"name": self.user})
+        if self.team is not None:
+            return str(_("team '%(name)s'") % {"name": self.team})
+        return str(_("everyone"))
 
     @property
     def units(self) -> int:
@@ -262,7 +274,12 @@ class LimitRequest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} of {self.owner_name} for {self.user}"
+        words = _("%(kind)s of %(owner)s for %(user)s") % {
+            "kind": self.get_kind_display(),
+            "owner": self.owner_name,
+            "user": self.user,
+        }
+        return str(words)
 
     @property
     def is_open(self) -> bool:

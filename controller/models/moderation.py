@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from controller.identity import encryption
 from controller.models.bans import Ban
@@ -51,7 +52,8 @@ class ModerationRule(models.Model):
         help_text=_("The one thing that people are told of the rule that stops them."),
     )
     terms = models.TextField(
-        _("terms"),
+        # The same word is another one in "terms of use".
+        pgettext_lazy("moderation", "terms"),
         blank=True,
         help_text=_(
             "One a line, as text: in any case, also inside longer words, full-width or"

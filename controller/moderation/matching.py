@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ahocorasick_rs import AhoCorasick, Implementation
+from django.utils.translation import gettext as _
 
 from controller.moderation.patterns import CannotMatch, PatternSet, compile_pattern
 from controller.moderation.reading import canonical
@@ -54,11 +55,15 @@ class Found(NamedTuple):
 def check_term(term: str) -> None:
     """Raise `CannotMatch` for a term that is empty or too long."""
     if not canonical(term):
-        raise CannotMatch(f"{term!r}: nothing of it can be seen.")
+        words = _("%(term)s: nothing of it can be seen.")
+        raise CannotMatch(words % {"term": repr(term)})
     if len(term) > MAX_TERM_CHARS:
+        words = _(
+            "“%(beginning)s…” has %(given)d characters, and a term has %(most)d at"
+            " most. Use a shorter part of it."
+        )
         raise CannotMatch(
-            f"“{term[:40]}…” has {len(term)} characters, and a term has"
-            f" {MAX_TERM_CHARS} at most. Use a shorter part of it."
+            words % {"beginning": term[:40], "given": len(term), "most": MAX_TERM_CHARS}
         )
 
 
@@ -66,30 +71,36 @@ def check_pattern(pattern: str, is_streamed: bool) -> None:
     """Raise `CannotMatch` for what RE2 does not take, what matches nothing at all, and,
     if it is to be found in streams, what can match too much."""
     if len(pattern) > MAX_PATTERN_CHARS:
-        raise CannotMatch(
-            f"The pattern has {len(pattern)} characters, and may have"
-            f" {MAX_PATTERN_CHARS}. Make several rules of it."
+        words = _(
+            "The pattern has %(given)d characters, and may have %(most)d. Make several"
+            " rules of it."
         )
+        raise CannotMatch(words % {"given": len(pattern), "most": MAX_PATTERN_CHARS})
     regex = compile_pattern(pattern)
     if regex.search("") or longest_match(pattern) == 0:
-        raise CannotMatch(
-            f"{pattern}: it matches the empty text, which is in every text. Demand one"
+        words = _(
+            "%(pattern)s: it matches the empty text, which is in every text. Demand one"
             " character at least, by + in place of * for instance."
         )
+        raise CannotMatch(words % {"pattern": pattern})
     for char in pattern:
         if not char.isascii() and canonical(char) != char.lower():
-            raise CannotMatch(
-                f"{pattern}: {char!r} never stands in a text as rules read it. Write"
-                f" {canonical(char)!r}."
+            words = _(
+                "%(pattern)s: %(char)s never stands in a text as rules read it. Write"
+                " %(instead)s."
             )
+            chars = {"char": repr(char), "instead": repr(canonical(char))}
+            raise CannotMatch(words % {"pattern": pattern, **chars})
     longest = longest_match(pattern)
     if is_streamed and longest > MAX_STREAMED_MATCH:
-        length = "any length" if longest == float("inf") else f"{longest:.0f}"
-        raise CannotMatch(
-            f"{pattern}: it can match text of {length} characters, and an answer that"
-            f" streams is held back for {MAX_STREAMED_MATCH} at most. Limit its"
-            " repetitions, such as {1,40} in place of +, or use it for input alone."
+        length = _("any length") if longest == float("inf") else f"{longest:.0f}"
+        words = _(
+            "%(pattern)s: it can match text of %(length)s characters, and an answer"
+            " that streams is held back for %(most)d at most. Limit its repetitions,"
+            " such as {1,40} in place of +, or use it for input alone."
         )
+        bounds = {"length": length, "most": MAX_STREAMED_MATCH}
+        raise CannotMatch(words % {"pattern": pattern, **bounds})
 
 
 class RuleSet:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 
 import re2
+from django.utils.translation import gettext as _
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +34,12 @@ def compile_pattern(pattern: str) -> "re2._Regexp":
         return re2.compile(pattern, _options(PATTERN_BYTES))
     except re2.error as exc:
         reason = exc.args[0]
-        words = reason.decode() if isinstance(reason, bytes) else str(reason)
-        raise CannotMatch(
-            f"{pattern}: {words}. Patterns are RE2's, which knows no lookaround and no"
-            " backreferences."
-        ) from exc
+        given = reason.decode() if isinstance(reason, bytes) else str(reason)
+        words = _(
+            "%(pattern)s: %(reason)s. Patterns are RE2's, which knows no lookaround and"
+            " no backreferences."
+        )
+        raise CannotMatch(words % {"pattern": pattern, "reason": given}) from exc
 
 
 class PatternSet:

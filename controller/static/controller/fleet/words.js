@@ -14,7 +14,7 @@ export const write = {
   whole: (/** @type {number} */ value) => whole.format(value),
   short: (/** @type {number | null} */ value) => (value === null ? "–" : short.format(value)),
   ratio,
-  seconds: (/** @type {number | null} */ value) => (value === null ? "–" : `${short.format(value)} s`),
+  seconds: (/** @type {number | null} */ value) => (value === null ? "–" : words.seconds.replace("%s", short.format(value))),
 };
 
 /** How far the server's clock is ahead of ours. */
@@ -28,10 +28,9 @@ export function setClock(now) {
 /** How long ago that was, as in `3 s`. @param {number} moment UNIX seconds */
 export function since(moment) {
   const seconds = Math.max(0, Math.floor(Date.now() / 1000 + ahead - moment));
-  for (const [size, unit] of /** @type {[number, string][]} */ ([[86400, "d"], [3600, "h"], [60, "min"]])) {
-    if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
-  }
-  return `${seconds} s`;
+  const durations = /** @type {[number, string][]} */ (words.durations);
+  const [size, text] = durations.find((each) => seconds >= each[0]) ?? durations[durations.length - 1];
+  return text.replace("%d", String(Math.floor(seconds / size)));
 }
 
 /** @param {number} moment */
