@@ -233,6 +233,8 @@ class JoinedWorker:
         self._models = list(engine.config.models)
         self._offer = offer
         self._start_id = uuid.uuid4().hex
+        self.load: Callable[[], dict[str, Any]] = dict
+        """Gives what a heartbeat says of its load: fields of `Heartbeat`."""
         self.address = engine.url
         self.answer = self._join(engine)
         self._has_ended = threading.Event()
@@ -265,7 +267,10 @@ class JoinedWorker:
         # Not the engine's real numbers: reading them would load the peer of what the
         # benchmark measures.
         heartbeat = Heartbeat(
-            state=WorkerState.READY, start_id=self._start_id, models=self._models
+            state=WorkerState.READY,
+            start_id=self._start_id,
+            models=self._models,
+            **self.load(),
         )
         path = f"/controller/workers/{self.answer.worker_id}/heartbeat/"
         credential = self.answer.credential or ""

@@ -52,6 +52,7 @@ class ServedModelForm(forms.ModelForm):  # type: ignore[type-arg]
         widgets: ClassVar = {
             name: UnfoldAdminTextareaWidget(attrs={"rows": rows})
             for name, rows in (
+                ("description", 3),
                 ("required_labels", 2),
                 ("canary_labels", 2),
                 ("default_parameters", 3),
