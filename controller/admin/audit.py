@@ -15,9 +15,8 @@ from django.utils.html import format_html_join
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
-from unfold.paginator import InfinitePaginator
 
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import KeptRecordAdmin
 from controller.audit import events
 from controller.audit.exports import action_in_words, export_response
 
@@ -80,7 +79,7 @@ class ActionFilter(admin.SimpleListFilter):
 
 
 @admin.register(LogEntry)
-class AuditAdmin(ConsoleAdmin):
+class AuditAdmin(KeptRecordAdmin):
     """Read only, for everybody: retention alone deletes."""
 
     list_display = (
@@ -108,19 +107,8 @@ class AuditAdmin(ConsoleAdmin):
     )
     actions = None
     actions_list = ("as_csv", "as_json_lines")
-    paginator = InfinitePaginator
-    show_full_result_count = False
     ordering = ("-id",)
     sortable_by = ()
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_urls(self) -> list[URLPattern]:
         exports = [

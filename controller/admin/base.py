@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
 
 from controller.audit.events import record
 from controller.models import Revision
@@ -37,6 +38,26 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]  # django-unfold has no ty
         """The same for rows that were changed by one statement."""
         LogEntry.objects.log_actions(str(request.user.pk), rows, CHANGE, words)
         record(rows, words)
+
+
+class RecordAdmin(ConsoleAdmin):
+    """Rows that tell what happened: many, and nobody writes or changes them here."""
+
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class KeptRecordAdmin(RecordAdmin):
+    """Such rows that nobody deletes either, but retention."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
 
 class AnnouncingAdmin(ConsoleAdmin):

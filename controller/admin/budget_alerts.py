@@ -1,16 +1,12 @@
 """Alerts about budgets: what was told, and what could not be."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.formats import date_format
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
-from unfold.paginator import InfinitePaginator
 
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import KeptRecordAdmin
 from controller.models import BudgetAlert
 
 # django-unfold leaves out the words of what has no entry.
@@ -18,7 +14,7 @@ LABELS = {True: "success", False: "warning", None: ""}
 
 
 @admin.register(BudgetAlert)
-class BudgetAlertAdmin(ConsoleAdmin):
+class BudgetAlertAdmin(KeptRecordAdmin):
     list_display = (
         "budget",
         "period_start",
@@ -33,19 +29,8 @@ class BudgetAlertAdmin(ConsoleAdmin):
     list_filter = ("threshold", "created_at")
     search_fields = ("limit__key__name", "limit__user__username", "limit__team__name")
     search_help_text = _("Key, user or team")
-    paginator = InfinitePaginator
-    show_full_result_count = False
     sortable_by = ()
     actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @admin.display(description=_("budget"))
     def budget(self, alert: BudgetAlert) -> str:

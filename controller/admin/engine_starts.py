@@ -1,21 +1,17 @@
 """The ledger beside the engines' own counts."""
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
-from unfold.paginator import InfinitePaginator
 
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import KeptRecordAdmin
 from controller.models import EngineStart
 
 GOOD_PPM = 1_000  # 0.1 %
 
 
 @admin.register(EngineStart)
-class EngineStartAdmin(ConsoleAdmin):
+class EngineStartAdmin(KeptRecordAdmin):
     list_display = (
         "worker",
         "start_id",
@@ -28,19 +24,8 @@ class EngineStartAdmin(ConsoleAdmin):
     )
     list_select_related = ("worker",)
     list_filter = ("last_heard_at",)
-    paginator = InfinitePaginator
-    show_full_result_count = False
     sortable_by = ()
     actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @admin.display(description=_("engine's tokens"))
     def engine_counted(self, start: EngineStart) -> str:

@@ -10,9 +10,8 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
-from unfold.paginator import InfinitePaginator
 
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import KeptRecordAdmin
 from controller.models import LedgerEntry, ServedModel
 
 
@@ -57,7 +56,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ConsoleAdmin):
+class LedgerEntryAdmin(KeptRecordAdmin):
     list_display = (
         "time",
         "shown_status",
@@ -80,20 +79,9 @@ class LedgerEntryAdmin(ConsoleAdmin):
     )
     readonly_fields = ("why_this_worker",)
     # It may hold millions of rows: no count, and no order but the one with an index.
-    paginator = InfinitePaginator
-    show_full_result_count = False
     ordering = ("-id",)
     sortable_by = ()
     actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # retention deletes, by LEDGER_RETENTION_DAYS
 
     @admin.display(description=_("time"))
     def time(self, entry: LedgerEntry) -> str:

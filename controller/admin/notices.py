@@ -6,9 +6,8 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.paginator import InfinitePaginator
 
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import ConsoleAdmin, RecordAdmin
 from controller.models import Announcement, TermsConsent, TermsVersion
 
 
@@ -43,7 +42,7 @@ class TermsVersionAdmin(ConsoleAdmin):
 
 
 @admin.register(TermsConsent)
-class TermsConsentAdmin(ConsoleAdmin):
+class TermsConsentAdmin(RecordAdmin):
     """Read only: people agree for themselves."""
 
     list_display = ("user", "terms", "agreed_at", "address")
@@ -51,14 +50,6 @@ class TermsConsentAdmin(ConsoleAdmin):
     list_filter = ("terms",)
     search_fields = ("user__username",)
     fields = readonly_fields = list_display
-    paginator = InfinitePaginator
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Goes with the account, whose page asks here, and with nothing else."""

@@ -14,12 +14,11 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.paginator import InfinitePaginator
 
 from controller.accounts import approval
 from controller.accounts.deletion import delete_account
 from controller.accounts.roles import AUDITORS, OPERATORS
-from controller.admin.base import AnnouncingAdmin, ConsoleAdmin
+from controller.admin.base import AnnouncingAdmin, ConsoleAdmin, KeptRecordAdmin
 from controller.admin.permissions import PermissionsInWords
 from controller.models import DeletionReceipt, Membership, Team, User
 
@@ -173,24 +172,13 @@ class TeamAdmin(AnnouncingAdmin):
 
 
 @admin.register(DeletionReceipt)
-class DeletionReceiptAdmin(ConsoleAdmin):
+class DeletionReceiptAdmin(KeptRecordAdmin):
     """Read only: a receipt proves something because nobody writes it."""
 
     list_display = ("id", "deleted_at", "num_rows")
     fields = readonly_fields = ("id", "deleted_at", "deleted", "sha256")
     search_fields = ("id__exact", "sha256__exact")
     search_help_text = _("A whole id or hash")
-    paginator = InfinitePaginator
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @admin.display(description=_("rows"))
     def num_rows(self, receipt: DeletionReceipt) -> int:

@@ -12,9 +12,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.paginator import InfinitePaginator
 
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import RecordAdmin
 
 # Providers come from the environment, and their tokens are not kept.
 for _model in (SocialApp, SocialToken, SocialAccount, Authenticator, UserSession):
@@ -22,20 +21,12 @@ for _model in (SocialApp, SocialToken, SocialAccount, Authenticator, UserSession
         admin.site.unregister(_model)
 
 
-class TakingAdmin(ConsoleAdmin):
+class TakingAdmin(RecordAdmin):
     """Rows that their owners make, and operators may take away."""
 
     list_select_related = ("user",)
     search_fields = ("user__username", "user__email")
     search_help_text = _("Username or address")
-    paginator = InfinitePaginator
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Of a superuser only another superuser takes them: without the second factor
