@@ -62,7 +62,7 @@ class LimitRequestAdmin(ConsoleAdmin):
         "created_at",
         "shown_state",
         "user",
-        "owner_name",
+        "owner",
         "kind",
         "present",
         "wished",
@@ -70,13 +70,19 @@ class LimitRequestAdmin(ConsoleAdmin):
         "shown_granted",
         "decided_by",
     )
-    list_select_related = ("user", "limit", "decided_by")
+    list_select_related = (
+        "user",
+        "limit__key",
+        "limit__user",
+        "limit__team",
+        "decided_by",
+    )
     list_filter = ("state", "kind")
     search_fields = ("user__username", "owner_name", "reason")
     search_help_text = _("Who asked, whose limit, or a word of the reason")
     fields = (
         "user",
-        "owner_name",
+        "owner",
         "kind",
         "present",
         "wished",
@@ -115,6 +121,10 @@ class LimitRequestAdmin(ConsoleAdmin):
     )
     def shown_state(self, row: LimitRequest) -> tuple[str, str]:
         return row.state, row.get_state_display()
+
+    @admin.display(description=_("limit of"))
+    def owner(self, row: LimitRequest) -> str:
+        return row.owner_in_words
 
     @admin.display(description=_("limit now"))
     def present(self, row: LimitRequest) -> str:

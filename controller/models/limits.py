@@ -276,10 +276,16 @@ class LimitRequest(models.Model):
     def __str__(self) -> str:
         words = _("%(kind)s of %(owner)s for %(user)s") % {
             "kind": self.get_kind_display(),
-            "owner": self.owner_name,
+            "owner": self.owner_in_words,
             "user": self.user,
         }
         return str(words)
+
+    @property
+    def owner_in_words(self) -> str:
+        """Whose limit it is, in the reader's language; of one that was deleted, as it
+        was called when it was asked for."""
+        return self.limit.owner_in_words if self.limit else self.owner_name
 
     @property
     def is_open(self) -> bool:
