@@ -29,6 +29,7 @@ COLOURS = {
 }
 SHOWN_CHANGES = 3  # in a list's cell; all of them are on the entry's page
 MAX_VALUE = 60
+EMPTY = ("", "None")
 
 admin.site.unregister(LogEntry)
 
@@ -180,20 +181,33 @@ def _export(request: HttpRequest, kind: str) -> HttpResponseRedirect:
 
 
 def _changes(entry: LogEntry) -> list[tuple[str, str]]:
-    """(field, before → after) of each; of a deleted row what it was."""
+    """(field, before → after) of each, in the order of the form; of a new row what it
+    is and of a deleted one what it was, without its empty fields and its key."""
+    is_change = entry.action == LogEntry.Action.UPDATE
+    is_gone = entry.action == LogEntry.Action.DELETE
     found = []
-    for name, change in (entry.changes or {}).items():
+    for name, change in _in_order(entry):
         if isinstance(change, list) and len(change) == 2:
             before, after = (_short(value) for value in change)
-            is_change = entry.action == LogEntry.Action.UPDATE
-            gone = entry.action == LogEntry.Action.DELETE
-            text = f"{before} → {after}" if is_change else before if gone else after
-            if text == "None":  # what a new row leaves empty
-                continue
+            if is_change:
+                text = f"{before} → {after}"
+            else:
+                text = before if is_gone else after
+                if name == "id" or text in EMPTY:
+                    continue
         else:  # a many-to-many field
             text = _short(json.dumps(change))
         found.append((name, text))
     return found
+
+
+def _in_order(entry: LogEntry) -> list[tuple[str, Any]]:
+    """The changes, which are stored in any order, in that of the model's fields."""
+    model = entry.content_type.model_class()
+    names = [field.name for field in model._meta.get_fields()] if model else []
+    places = {name: place for place, name in enumerate(names)}
+    changes = (entry.changes or {}).items()
+    return sorted(changes, key=lambda change: places.get(change[0], len(places)))
 
 
 def _short(value: Any) -> str:

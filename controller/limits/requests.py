@@ -47,24 +47,12 @@ def decide(
     Raises `ValidationError`, with nothing changed, for what no limit can be, for a
     request that was answered already, and where the limit to raise was deleted.
     """
-    states = LimitRequest.State
     with transaction.atomic():
-        # Of two operators at once exactly one decides.
-        is_mine = (
-            LimitRequest.objects.open()
-            .filter(pk=request_id)
-            .update(
-                state=states.DENIED if granted is None else states.APPROVED,
-                granted=granted,
-                answer=answer,
-                decided_at=now(),
-                decided_by=operator,
-            )
-        )
-        rows = LimitRequest.objects.select_related("limit", "user", "decided_by")
-        request = rows.get(pk=request_id)
-        if not is_mine:
+        # Of two operators at once the second waits here, and finds it answered.
+        request = LimitRequest.objects.select_for_update().get(pk=request_id)
+        if not request.is_open:
             raise ValidationError(_already_decided(request))
+        _answer(request, operator, granted, answer)
         if granted is not None:
             _grant(request, granted)
     return request
@@ -73,6 +61,18 @@ def decide(
 def withdraw(request: LimitRequest) -> None:
     """Take back a request that nobody has answered; an answered one stays."""
     LimitRequest.objects.open().filter(pk=request.pk).delete()
+
+
+def _answer(
+    request: LimitRequest, operator: User, granted: Decimal | None, answer: str
+) -> None:
+    states = LimitRequest.State
+    request.state = states.DENIED if granted is None else states.APPROVED
+    request.granted, request.answer = granted, answer
+    request.decided_at, request.decided_by = now(), operator
+    request.save(
+        update_fields=["state", "granted", "answer", "decided_at", "decided_by"]
+    )
 
 
 def _grant(request: LimitRequest, amount: Decimal) -> None:

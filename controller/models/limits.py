@@ -198,9 +198,13 @@ class Limit(models.Model):
         """Whether the limit was still there to be set; every web process learns of
         it."""
         with transaction.atomic():
-            changed = type(self).objects.filter(pk=self.pk).update(amount=amount)
+            limit = type(self).objects.select_for_update().filter(pk=self.pk).first()
+            if limit is None:
+                return False
+            limit.amount = amount
+            limit.save(update_fields=["amount"])  # not update(): the audit log sees it
             Revision.bump("keys")
-        return bool(changed)
+        return True
 
     def remove(self) -> None:
         """Lift the limit; every web process learns of it."""

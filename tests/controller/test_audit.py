@@ -16,6 +16,7 @@ from controller import models, tasks
 from controller.audit.events import REFUSED, SIGNED_IN, SIGNED_OUT, UNKNOWN
 from tests.factories import (
     make_key,
+    make_moderation_rule,
     make_operator,
     make_team,
     make_user,
@@ -267,3 +268,49 @@ def test_old_entries_go_with_retention(db, settings):
 
     assert LogEntry.objects.count() == 1
     assert not LogEntry.objects.filter(pk=first.pk).exists()
+
+
+def test_a_request_for_more_is_logged_with_what_was_granted(console):
+    user = make_user(username="ann")
+    limit = models.Limit.put("tokens_per_day", 1000, user_id=user.pk)
+    request = models.LimitRequest.objects.create(
+        user=user, limit=limit, kind=limit.kind, owner_name="ann", amount=5000
+    )
+    LogEntry.objects.all().delete()
+
+    console.post(url("limitrequest", "approve", request.pk), {"amount": "3000"})
+
+    raised = LogEntry.objects.get_for_object(limit).get()
+    assert raised.changes["amount"] == ["1000.000000", "3000"]
+    assert raised.actor.username == "operator"
+    granted = LogEntry.objects.get_for_object(request).get(action=1)
+    assert granted.changes["state"] == ["open", "approved"]
+    assert granted.changes["granted"] == ["None", "3000"]
+
+
+def test_what_a_teams_owner_holds_a_key_to_is_logged(client, db):
+    owner = make_user(username="owner")
+    team = make_team(owner)
+    models.Membership.objects.update(role=models.Membership.Role.OWNER)
+    models.Limit.put("tokens_per_day", 1000, team_id=team.pk)
+    key, _secret = make_key(team=team)
+    client.force_login(owner)
+    page = reverse("chat:limit_key", args=[key.pk])
+
+    for amount in (700, 400):
+        client.post(page, {"kind": "tokens_per_day", "amount": amount})
+
+    made, changed = LogEntry.objects.get_for_object(key.limits.get()).order_by("pk")
+    assert made.changes["amount"] == ["None", "700"]
+    assert changed.changes == {"amount": ["700.000000", "400"]}
+    assert (made.actor, changed.actor) == (owner, owner)
+
+
+def test_the_list_tells_of_a_new_row_what_was_filled_in_first_things_first(console):
+    rule = make_moderation_rule(name="Projects", category="trade-secrets", note="")
+
+    row = console.get(LIST).context["cl"].result_list[0]
+
+    told = admin.site.get_model_admin(LogEntry).changes_in_short(row)
+    assert row.object_pk == str(rule.pk)
+    assert told.startswith("name: Projects; category: trade-secrets; terms: forbidden")
