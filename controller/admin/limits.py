@@ -40,6 +40,7 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Limit
         fields = ("key", "user", "team", "kind", "amount")
+        labels = {"kind": _("What it limits")}
         help_texts = {
             "team": _("Choose one of the three; none of them: everyone together."),
             "amount": _("0 refuses everything. Money in your currency."),

@@ -1,12 +1,7 @@
 """An operator adds a worker, watches it come, drains and removes it, in a headless
 Chromium; the agent is the real one, before an engine without a model."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,11 +9,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.chromium import DESKTOP, PHONE, running_chromium, sign_in
 from tests.product import Product, quick_product, wait_until_listed
+from tests.typed_commands import running_command
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).resolve().parents[2]
-FAKE_WORKER = ROOT / "tests/workers/fake_worker.py"
 PATIENCE = 30_000  # milliseconds
 LOADING = "Loading weights:  43%|####\n"
 
@@ -57,28 +51,6 @@ def console(request, browser, product) -> Iterator[Page]:
         )
         yield page
     assert not complaints
-
-
-@contextmanager
-def running_command(command: str, folder: Path) -> Iterator[subprocess.Popen]:
-    """What the page shows, typed into a shell; the engine is one without a model."""
-    shown = "python -m workers.vllm_worker"
-    assert command.count(shown) == 1
-    typed = command.replace(shown, f"exec {sys.executable} {FAKE_WORKER}")
-    assert typed.startswith("SWITCHYARD_JOIN_TOKEN=")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["sh", "-c", "export " + typed.replace(" \\\n", "\n", 1)],
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
 
 
 def confirm(page: Page, button: str) -> None:

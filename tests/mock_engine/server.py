@@ -354,10 +354,14 @@ class MockEngineServer:
     def _health(self) -> Reply:
         return self._whole(200, b"")
 
+    def _version(self) -> Reply:
+        return self._whole(200, b'{"version":"mock"}')
+
     _pages: dict[bytes, Callable[["MockEngineServer"], Reply]] = {
         b"/v1/models": _model_list,
         b"/metrics": _metrics,
         b"/health": _health,
+        b"/version": _version,
     }
 
 

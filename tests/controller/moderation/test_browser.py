@@ -53,7 +53,7 @@ def page(request, browser: Browser, product: Product) -> Iterator[Page]:
 
 def ask(page: Page, text: str) -> None:
     page.goto("/")
-    page.get_by_role("textbox", name="Message").fill(text)
+    page.get_by_label("Message", exact=True).fill(text)
     page.get_by_role("button", name="Send", exact=True).click()
 
 
