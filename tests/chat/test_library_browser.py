@@ -178,6 +178,7 @@ def test_a_link_is_read_without_an_account_until_it_is_revoked(
 ):
     page = open_wide()
     ask(page, "Share me")
+    expect(page.get_by_role("link", name="Temporary chat")).to_have_count(0)
     choose(page, "Share me", "Share")
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Make the link").click()

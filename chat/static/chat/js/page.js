@@ -258,6 +258,7 @@ class ChatPage {
       this.temporary.id = conversation.id;
     } else {
       if (isNew) history.pushState(null, "", `${page.home}c/${conversation.id}/`);
+      document.getElementById("temporary")?.remove(); // only a new chat can become one
       this.sidebar.touch(conversation);
     }
     this.retitle(conversation.id, conversation.title);
