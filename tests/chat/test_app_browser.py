@@ -91,7 +91,7 @@ def test_nothing_of_anybodys_is_kept_for_the_time_without_a_network(open_page):
     page = open_page("/")
     installed(page)
     page.get_by_label("Message", exact=True).fill("A private question")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Send", exact=True).click()
     expect(page.locator(".message-assistant .measures")).to_be_attached()
     page.reload()
     expect(page.locator(".message-assistant .measures")).to_be_attached()

@@ -42,8 +42,8 @@ def engine(product_and_engine: tuple[Product, MockEngine]) -> MockEngine:
 def ask(page: Page, text: str) -> None:
     prompt = page.get_by_label("Message", exact=True)
     prompt.fill(text)
-    expect(page.get_by_role("button", name="Send")).to_be_enabled()
-    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    page.get_by_role("button", name="Send", exact=True).click()
 
 
 def last_answer(page: Page):

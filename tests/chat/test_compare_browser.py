@@ -28,8 +28,8 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 def ask(page: Page, text: str) -> None:
     page.get_by_label("Message", exact=True).fill(text)
-    expect(page.get_by_role("button", name="Send")).to_be_enabled()
-    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    page.get_by_role("button", name="Send", exact=True).click()
 
 
 def words(count: int) -> str:

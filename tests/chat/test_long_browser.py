@@ -67,7 +67,7 @@ def test_it_opens_at_its_end_and_goes_on_without_a_jump(open_page, long):
     opening = page.evaluate("window.shifts")
 
     page.get_by_label("Message", exact=True).fill("on [[tokens=300 interval_ms=3]]")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Send", exact=True).click()
 
     expect(page.locator(".message").last).to_contain_text("t299", timeout=PATIENCE)
     expect(page.locator(".message")).to_have_count(PAGE_MESSAGES + 2)
@@ -109,7 +109,7 @@ def test_one_gets_to_the_first_message_and_back_to_the_last(open_page, addresses
     page.get_by_role("button", name="Jump to the latest message").click()
     expect(page.locator(".message").last).to_be_in_viewport()
     page.get_by_label("Message", exact=True).fill("still quick?")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Send", exact=True).click()
     expect(page.locator(".message").last.locator(".measures")).to_be_attached(
         timeout=PATIENCE
     )

@@ -43,8 +43,8 @@ def engine(product_and_engine: tuple[Product, MockEngine]) -> MockEngine:
 def ask(page: Page, text: str) -> None:
     prompt = page.get_by_label("Message", exact=True)
     prompt.fill(text)
-    expect(page.get_by_role("button", name="Send")).to_be_enabled()
-    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    page.get_by_role("button", name="Send", exact=True).click()
 
 
 def prompts(page: Page):
@@ -81,7 +81,7 @@ def test_a_prompt_is_edited_and_both_versions_are_kept(open_page, width):
     answer_is(page, words(0, 3))
     press(prompts(page).last, "Edit")
     page.get_by_label("Edit the message").fill("two [[tokens=5]]")
-    prompts(page).last.get_by_role("button", name="Send").click()
+    prompts(page).last.get_by_role("button", name="Send", exact=True).click()
 
     answer_is(page, words(0, 5))
     expect(prompts(page)).to_have_count(1)
@@ -159,9 +159,13 @@ def test_an_answer_is_rated_with_a_reason_and_reported(open_page):
     answer_is(page, words(0, 8))
     press(answers(page).last, "Bad answer")
     page.get_by_label("What is good or bad").fill("It only counts.")
-    answers(page).last.locator("form").get_by_role("button", name="Send").click()
+    answers(page).last.locator("form").get_by_role(
+        "button", name="Send", exact=True
+    ).click()
     press(answers(page).last, "Report to the moderators")
-    answers(page).last.locator("form").get_by_role("button", name="Send").click()
+    answers(page).last.locator("form").get_by_role(
+        "button", name="Send", exact=True
+    ).click()
     expect(answers(page).last.locator(".ending")).to_have_text(
         "Reported to the moderators"
     )

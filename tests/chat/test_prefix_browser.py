@@ -64,7 +64,7 @@ def test_sign_in_chat_and_all_pages_work_below_a_prefix(page, product_and_proxy)
     assert page.url == f"{site}{PREFIX}/"
 
     page.get_by_label("Message", exact=True).fill("Where am I?")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Send", exact=True).click()
     answer = page.locator(".message-assistant").last
     expect(answer.locator(".measures")).to_be_attached(timeout=PATIENCE)
     assert f"{PREFIX}/c/" in page.url

@@ -40,7 +40,7 @@ def test_page_row_and_engine_agree_after_a_restart_and_the_answer_goes_on(
         page.goto("/")
         prompt = page.get_by_label("Message", exact=True)
         prompt.fill(f"go on [[tokens={NUM_TOKENS} interval_ms=20]]")
-        page.get_by_role("button", name="Send").click()
+        page.get_by_role("button", name="Send", exact=True).click()
         answer = page.locator(".message-assistant .answer")
         expect(answer).to_contain_text("t20")
         first.process.send_signal(ending)
