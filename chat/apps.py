@@ -14,6 +14,7 @@ class ChatConfig(AppConfig):
         # Not called `admin`: the console's other pages must be there before these.
         import chat.auditing
         import chat.console
+        import chat.opinions_console
         import chat.shared_links_console
         from chat.samples import recent_messages
         from chat.sessions import close_sockets, close_sockets_of

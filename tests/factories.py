@@ -8,6 +8,9 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from django.utils.timezone import now
+
+from chat.models import Conversation, Message
 from controller.identity import encryption, secrets
 from controller.models import (
     Adapter,
@@ -185,3 +188,17 @@ def make_ban(user: User, **fields: Any) -> Ban:
     ban = Ban.objects.create(user=user, **fields)
     Revision.bump("moderation")
     return ban
+
+
+def make_rated_answer(user: User, rating: int = 1, **fields: Any) -> Message:
+    """An answer in a conversation of the user's own, rated up unless told otherwise."""
+    conversation = Conversation.objects.create(user=user, title="t", model="m")
+    values: dict[str, Any] = {
+        "role": Message.Role.ASSISTANT,
+        "content": "an answer",
+        "model": "m",
+        "rated_at": now(),
+    }
+    return Message.objects.create(
+        conversation=conversation, rating=rating, **values | fields
+    )

@@ -25,7 +25,12 @@ LOOKED_AFTER = (
     ("chat", "sharedlink"),
 )
 # Read by both, changed by nobody or by superusers alone.
-READ = (("auditlog", "logentry"), ("auth", "group"))
+READ = (
+    ("auditlog", "logentry"),
+    ("auth", "group"),
+    ("chat", "comparison"),
+    ("chat", "message"),  # their ratings: the console shows no more
+)
 
 
 def ensure_roles(using: str = "default", **_signal: Any) -> None:

@@ -41,6 +41,8 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             _("Chat"),
             (_("Site presets"), "tune", "chat.preset"),
             (_("Site prompts"), "bookmarks", "chat.savedprompt"),
+            (_("Votes"), "how_to_vote", "chat.comparison"),
+            (_("Ratings"), "thumbs_up_down", "chat.message"),
         ),
         _group(
             request,

@@ -95,6 +95,12 @@ class UserAdmin(PermissionsInWords, StockUserAdmin, AnnouncingAdmin):  # type: i
             user.is_staff = True
             user.save(update_fields=["is_staff"])
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Whoever may delete an account deletes what belongs to it, with no permission
+        for each kind of it: some the console only shows."""
+        shown, counts, _needed, protected = super().get_deleted_objects(objs, request)
+        return shown, counts, set(), protected
+
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         receipt = delete_account(obj)
         self.message_user(request, _("The receipt of the deletion: %s") % receipt)

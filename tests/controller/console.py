@@ -17,6 +17,7 @@ from tests.factories import (
     make_key,
     make_ledger_entry,
     make_moderation_rule,
+    make_rated_answer,
     make_team,
     make_user,
     make_worker,
@@ -38,6 +39,7 @@ def make_everything() -> None:
     make_join_token()
     make_allowed_origin()
     make_moderation_rule()
+    make_rated_answer(user)
     Limit.put(Limit.Kind.TOKENS_PER_DAY, 1000, user_id=user.pk)
     TOTP.activate(user, "JBSWY3DPEHPK3PXP")
     for model in admin.site._registry:

@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.urls import reverse
 from django.utils.timezone import now
 
-from chat.models import Conversation, Message
+from chat.models import Comparison, Conversation, Message
 from controller import models, tasks
 from controller.audit.events import REFUSED, SIGNED_IN, SIGNED_OUT, UNKNOWN
 from tests.factories import (
@@ -42,6 +42,7 @@ HOT = {
     models.EngineStart,
     models.BudgetAlert,
     models.ModerationFlag,
+    Comparison,
     Conversation,
     Message,
 }
