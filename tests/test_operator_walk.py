@@ -53,7 +53,8 @@ def page(request, browser: Browser, product: Product) -> Iterator[Page]:
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         yield page
-    assert not complaints
+    # A slow machine shows the next page without its transition, and says so.
+    assert not [each for each in complaints if "ViewTransition" not in each]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from channels.db import database_sync_to_async
 from django.conf import settings as site_settings
 from django.db import IntegrityError
 from django.utils.timezone import now
@@ -11,6 +12,7 @@ from django.utils.timezone import now
 from chat import branches
 from chat.answers import Draft, Ending, settle
 from chat.comparisons import Asked, begin_comparison, vote
+from chat.composing.attachments import attach
 from chat.conversations import begin_retry, begin_turn, open_path
 from chat.errors import AnswerInProgress, ConversationNotFound, TooManyGenerations
 from chat.models import Comparison, Conversation, Message
@@ -217,6 +219,34 @@ class TestStreams:
         rows = {str(row.id): row.content async for row in Message.objects.all()}
         assert all(rows[each] == text for each, text in texts.items())
         assert sorted(len(text.split()) for text in texts.values()) == [4, 30]
+
+    async def test_each_model_gets_the_set_up_and_files_and_its_own_parameters_win(
+        self, site, user, slots, engine
+    ):
+        file = await database_sync_to_async(attach)(user, "a.txt", b"About cats.")
+        setup = {"system_prompt": "Be brief.", "max_tokens": 6, "temperature": 0.5}
+        async with Page(user) as page:
+            await page.say(
+                type="compare",
+                text="Which?",
+                slots=slots,
+                setup=setup,
+                attachments=[str(file.pk)],
+            )
+            for _ in slots:
+                await page.hear("settled")
+
+        bodies = [each.body for each in engine.requests("/v1/chat/completions")]
+        by_tokens = {body["max_tokens"]: body for body in bodies}
+        assert sorted(by_tokens) == [4, 6]  # its own, and the conversation's
+        assert "seed" not in by_tokens[4]
+        assert by_tokens[6]["seed"] == 7
+        for body in bodies:
+            assert body["temperature"] == 0.5
+            system, prompt = body["messages"]
+            assert system == {"role": "system", "content": "Be brief."}
+            assert "About cats." in prompt["content"]
+            assert prompt["content"].endswith("Which?")
 
     async def test_one_or_five_slots_and_wild_parameters_are_refused(
         self, site, user, slots
