@@ -90,7 +90,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "controller.serving.static.CompressedStaticMiddleware",
-    "django.middleware.gzip.GZipMiddleware",  # pages; it pads them against BREACH
+    "controller.serving.compression.PageCompressionMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
