@@ -9,6 +9,8 @@ from django.core.cache import cache
 from django.core.management import call_command
 from django.urls import reverse
 
+from controller.operators import operator_of
+
 from tests.chat.pages import make_session
 from tests.factories import make_operator, make_user
 from tests.totp import code_of
@@ -166,13 +168,11 @@ def test_a_socket_needs_the_required_factor_too(settings):
 
 
 def test_the_fleets_lists_need_the_required_factor_too(settings):
-    from controller.views import _is_staff
-
     settings.REQUIRE_SECOND_FACTOR = "staff"
     user = make_operator()
     session_key = make_session(user)
-    is_staff = _is_staff.func
-    assert not is_staff(session_key, "controller.view_worker")
+    found = operator_of.func
+    assert found(session_key, "controller.view_worker") is None
 
     TOTP.activate(user, SECRET)
-    assert is_staff(session_key, "controller.view_worker")
+    assert found(session_key, "controller.view_worker") == user

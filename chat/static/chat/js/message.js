@@ -4,9 +4,9 @@
 import { chipsOf } from "./chips.js";
 import { copyText } from "./clipboard.js";
 import { icon, make } from "./dom.js";
-import { Markdown } from "./markdown.js";
 import { measureParts } from "./measures.js";
 import { PromptEditor } from "./prompt_editor.js";
+import { Prose } from "./prose.js";
 import { Reasoning } from "./reasoning.js";
 import { remarkForm } from "./remark.js";
 import { actionButton, fillToolbar, makeToolbar, menuButton } from "./toolbar.js";
@@ -136,7 +136,7 @@ export class AnswerView {
     }
     this.reasoning = new Reasoning();
     this.answer = make("div", { className: "answer" });
-    this.markdown = new Markdown(this.answer);
+    this.markdown = new Prose(this.answer);
     this.notice = make("div", { className: "notice" });
     this.pause = make("p", { className: "pause-note", role: "status", hidden: true });
     this.foot = makeToolbar();

@@ -17,6 +17,7 @@ import { enableMenus } from "./menus.js";
 import { MessageActions } from "./message_actions.js";
 import { enableMessageKeys } from "./message_keys.js";
 import { Models, modelOfAddress } from "./models.js";
+import { loadRenderer } from "./prose.js";
 import { PromptQueue } from "./queue.js";
 import { Refused } from "./requests.js";
 import { Room } from "./room.js";
@@ -161,6 +162,7 @@ class ChatPage {
 
   /** @param {import("./queue.js").Prompt} prompt */
   ask(prompt) {
+    loadRenderer(); // the answer will want it
     const conversation = this.conversation?.id ?? null;
     const setup = conversation ? {} : this.setup.setup;
     const attachments = prompt.files.map((file) => file.id);
@@ -345,6 +347,7 @@ enableMenus();
 enableAppearance();
 enableMessageKeys();
 recallMeasures();
+if (page.conversation) await loadRenderer(); // its text is shown at once, as it will stay
 new ChatPage();
 // Going back from a conversation that began here is a new page.
 addEventListener("popstate", () => location.reload());

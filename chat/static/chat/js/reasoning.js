@@ -2,7 +2,7 @@
 /** What a model thought before it answered: folded, and shown as it comes when opened. */
 
 import { make } from "./dom.js";
-import { Markdown } from "./markdown.js";
+import { Prose } from "./prose.js";
 import { count, say } from "./words.js";
 
 export class Reasoning {
@@ -14,7 +14,7 @@ export class Reasoning {
     this.isThinking = false;
     this.summary = make("summary");
     this.body = make("div", { className: "reasoning-text" });
-    this.markdown = new Markdown(this.body);
+    this.markdown = new Prose(this.body);
     const parts = [this.summary, this.body];
     this.element = make("details", { className: "reasoning", hidden: true }, ...parts);
     this.element.ontoggle = () => this.render();
