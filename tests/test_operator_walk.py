@@ -206,6 +206,7 @@ def release(page: Page, name: str, product: Product) -> None:
     follow(page, "Review queue")
     row = page.locator("#result_list tr", has_text=f"Projects of {name}")
     row.get_by_role("link").first.click()
+    page.wait_for_url("**/change/**")
     act(page, "Release")
     page.get_by_label("Note").fill("They may ask.")
     page.get_by_role("button", name="Release").click()
@@ -214,9 +215,11 @@ def release(page: Page, name: str, product: Product) -> None:
 
 def act(page: Page, title: str) -> None:
     """A link above the page's content, which a phone has in a menu."""
-    link = page.get_by_role("link", name=title)
+    link = page.get_by_role("link", name=title).locator("visible=true")
+    menu = page.get_by_text("more_horiz").locator("visible=true")
+    expect(link.or_(menu).first).to_be_visible()
     if not link.is_visible():
-        page.get_by_text("more_horiz").locator("visible=true").first.click()
+        menu.first.click()
     link.click()
 
 
