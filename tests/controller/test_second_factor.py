@@ -10,7 +10,6 @@ from django.core.management import call_command
 from django.urls import reverse
 
 from controller.operators import operator_of
-
 from tests.chat.pages import make_session
 from tests.factories import make_operator, make_user
 from tests.totp import code_of
