@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.product import Product
 
@@ -54,3 +54,19 @@ def sign_in(browser: Browser, product: Product, path: str = "/") -> Any:
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_label("Password")).to_be_hidden()
         return context.storage_state()
+
+
+# The browser's own notes that no reader misses anything by: of a form that the server
+# refused, and of a page that a busy machine shows without its transition.
+HARMLESS = ("with a status of 400", "ViewTransition")
+
+
+def note_complaints(page: Page, complaints: list[str]) -> None:
+    """Append what goes wrong on the page, as its console tells it from now on."""
+
+    def note(text: str) -> None:
+        if not any(harmless in text for harmless in HARMLESS):
+            complaints.append(text)
+
+    page.on("pageerror", lambda error: note(str(error)))
+    page.on("console", lambda said: said.type == "error" and note(said.text))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.chromium import DESKTOP, PHONE, running_chromium
+from tests.chromium import DESKTOP, PHONE, note_complaints, running_chromium
 from tests.product import Product, quick_product, wait_until
 from tests.typed_commands import running_command
 
@@ -51,10 +51,9 @@ def page(request, browser: Browser, product: Product) -> Iterator[Page]:
     ) as context:
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        note_complaints(page, complaints)
         yield page
-    # A slow machine shows the next page without its transition, and says so.
-    assert not [each for each in complaints if "ViewTransition" not in each]
+    assert not complaints
 
 
 @pytest.fixture

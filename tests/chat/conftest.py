@@ -10,13 +10,13 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connections, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, Page
 
 from chat.generations import generations, running_generations
 from config import env
 from controller.gateway import running_gateway
 from controller.models import User
-from tests.chromium import DESKTOP, running_chromium, sign_in
+from tests.chromium import DESKTOP, note_complaints, running_chromium, sign_in
 from tests.factories import make_user, make_worker
 from tests.mock_engine import MockEngine, running_mock_engine
 from tests.product import Product
@@ -65,11 +65,6 @@ def signed_in(browser: Browser, product: Product) -> dict:
     return sign_in(browser, product)
 
 
-def is_complaint(said: ConsoleMessage) -> bool:
-    """Errors, but for the browser's own note of a form that the server refused."""
-    return said.type == "error" and "with a status of 400" not in said.text
-
-
 @pytest.fixture
 def open_page(
     browser: Browser, product: Product, signed_in: dict
@@ -86,19 +81,14 @@ def open_page(
         )
         contexts.append(context)
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda said: is_complaint(said) and complaints.append(said.text),
-        )
+        note_complaints(page, complaints)
         page.goto(path)
         return page
 
     yield opened
     for context in contexts:
         context.close()
-    # A slow machine shows the next page without its transition, and says so.
-    assert not [each for each in complaints if "ViewTransition" not in each]
+    assert not complaints
 
 
 @pytest.fixture(scope="session")

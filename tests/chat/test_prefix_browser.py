@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import DESKTOP
+from tests.chromium import DESKTOP, note_complaints
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, running_product, set_up
 from tests.proxies import PrefixProxy, running_proxy
@@ -45,11 +45,7 @@ def page(
     complaints: list[str] = []
     with browser.new_context(base_url=site, **DESKTOP) as context:
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda said: said.type == "error" and complaints.append(said.text),
-        )
+        note_complaints(page, complaints)
         page.goto(f"{PREFIX}/")
         page.get_by_label("Login").fill(product.credentials.username)
         page.get_by_label("Password").fill(product.credentials.password)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import running_chromium, sign_in
+from tests.chromium import note_complaints, running_chromium, sign_in
 from tests.mock_engine import running_mock_engine
 from tests.product import (
     Product,
@@ -68,11 +68,7 @@ def console(request, browser, product, signed_in) -> Iterator[Page]:
         permissions=["clipboard-read", "clipboard-write"],
     ) as context:
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda said: said.type == "error" and complaints.append(said.text),
-        )
+        note_complaints(page, complaints)
         yield page
     assert not complaints
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import DESKTOP, PHONE, running_chromium, sign_in
+from tests.chromium import DESKTOP, PHONE, note_complaints, running_chromium, sign_in
 from tests.product import Product, quick_product, wait_until_listed
 from tests.typed_commands import running_command
 
@@ -44,11 +44,7 @@ def console(request, browser, product) -> Iterator[Page]:
     ) as context:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda said: said.type == "error" and complaints.append(said.text),
-        )
+        note_complaints(page, complaints)
         yield page
     assert not complaints
 

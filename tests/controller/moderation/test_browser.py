@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.chromium import DESKTOP, PHONE, running_chromium, sign_in
+from tests.chromium import DESKTOP, PHONE, note_complaints, running_chromium, sign_in
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, quick_product, set_up, wait_until
 
@@ -46,7 +46,7 @@ def page(request, browser: Browser, product: Product) -> Iterator[Page]:
     ) as context:
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        note_complaints(page, complaints)
         yield page
     assert not complaints
 
