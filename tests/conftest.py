@@ -10,6 +10,7 @@ import django
 import hypothesis
 import pytest
 from django.conf import settings
+from django.utils import translation
 
 from tests import product, servers
 
@@ -49,6 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+@pytest.fixture(autouse=True)
+def _no_language_left() -> Iterator[None]:
+    """Django's test client leaves the language of its last page active in the thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")
