@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_language_left() -> Iterator[None]:
-    """Django's test client leaves the language of its last page active in the thread."""
+    """Django's test client leaves its last page's language active in the thread."""
     yield
     translation.deactivate()
 
