@@ -77,6 +77,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # untyped li
             settings.TRUSTED_PROXIES,
         )
 
+    def _get_login_attempts_cache_key(
+        self, request: HttpRequest, **credentials: Any
+    ) -> str:
+        """Failures count by the account alone. The library's own key has the Host too,
+        of which a client may choose the port: each would begin a new count."""
+        login = credentials.get("email") or credentials.get("username", "")
+        return str(login).lower()
+
     def _invitation(self) -> Invitation | None:
         """The invitation of the sign-up going on; None on every other page."""
         request: HttpRequest | None = self.request

@@ -67,6 +67,17 @@ def test_guessing_a_password_is_stopped_before_the_right_one(client, db):
     assert "_auth_user_id" not in client.session
 
 
+def test_guesses_count_together_whatever_host_they_are_sent_to(client, db):
+    make_user(username="ann", password=PASSWORD)
+    for number in range(5):
+        wrong = {"login": "ann", "password": f"guess {number}"}
+        client.post(SIGN_IN, wrong, headers={"Host": f"testserver:{8000 + number}"})
+
+    client.post(SIGN_IN, {"login": "ann", "password": PASSWORD})
+
+    assert "_auth_user_id" not in client.session
+
+
 def test_limits_count_the_client_behind_a_trusted_proxy(client, db, settings):
     settings.TRUSTED_PROXIES = [ip_network("127.0.0.1")]
     for number in range(12):

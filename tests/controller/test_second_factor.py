@@ -49,6 +49,20 @@ def test_the_password_alone_signs_nobody_in_who_has_an_app(client):
     assert answer(client, code_of(SECRET))
 
 
+def test_guessing_a_code_is_stopped_before_the_right_one(client):
+    user = make_user(password=PASSWORD)
+    TOTP.activate(user, SECRET)
+    sign_in(client, user)
+    for number in range(5):
+        assert not answer(client, f"00000{number}")
+
+    assert not answer(client, code_of(SECRET))
+
+    cache.clear()  # as after five minutes
+    sign_in(client, user)
+    assert answer(client, code_of(SECRET))
+
+
 def test_a_code_works_once(client):
     user = make_user(password=PASSWORD)
     TOTP.activate(user, SECRET)
