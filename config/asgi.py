@@ -17,9 +17,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chat.generations import running_generations
 from chat.routing import websocket_urlpatterns as chat_sockets
+from chat.uploads import body_limits
 from controller.gateway import running_gateway
 from controller.lean import LeanHandler
 from controller.routing import websocket_urlpatterns as fleet_sockets
+from controller.serving.body_limit import with_body_limits
 from controller.serving.lifespan import Lifespan
 from controller.serving.mounting import Application, below, by_first_segment, by_type
 
@@ -31,7 +33,10 @@ application: Application = by_type(
     {
         "http": lifespan.started_before(
             by_first_segment(
-                LeanHandler(settings.LEAN_URLCONF, settings.LEAN_MIDDLEWARE), pages
+                LeanHandler(settings.LEAN_URLCONF, settings.LEAN_MIDDLEWARE),
+                with_body_limits(
+                    pages, body_limits(), settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+                ),
             )
         ),
         "websocket": lifespan.started_before(sockets),

@@ -74,7 +74,7 @@ class LeanRequest(ASGIRequest):
         limit = settings.MAX_BODY_BYTES
         declared = self.META.get("CONTENT_LENGTH") or "0"
         if declared.isdecimal() and int(declared) > limit:
-            await self._discard_body()
+            await discard_body(self._receive)
             raise _too_large(limit)
         parts: list[bytes] = []
         size, more = 0, True
@@ -85,27 +85,12 @@ class LeanRequest(ASGIRequest):
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
-                await self._discard_body()
+                await discard_body(self._receive)
                 raise _too_large(limit)
             parts.append(part)
             more = message.get("more_body", False)
         self._watch = asyncio.create_task(self._watch_client())
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def _discard_body(self) -> None:
-        """Let the client send on for a little while, and keep nothing of it.
-
-        One that is still sending when the connection is closed loses the answer that
-        says why: the kernel resets a connection with bytes that nobody has read.
-        """
-        left = MAX_DISCARDED_BYTES
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DISCARD_SECONDS):
-                while left > 0:
-                    message = await self._receive()
-                    if not message.get("more_body", False):
-                        return
-                    left -= len(message["body"])
 
     async def _watch_client(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -117,6 +102,22 @@ class LeanRequest(ASGIRequest):
     def stop_watching(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
+
+
+async def discard_body(receive: Receive) -> None:
+    """Let the client send on for a little while, and keep nothing of it.
+
+    One that is still sending when the connection is closed loses the answer that says
+    why: the kernel resets a connection with bytes that nobody has read.
+    """
+    left = MAX_DISCARDED_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message["body"])
 
 
 def _too_large(limit: int) -> BodyTooLarge:
