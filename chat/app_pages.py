@@ -10,8 +10,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import require_safe
 
-from chat.views import with_content_policy
-
 # What the page without a network needs; nothing of anybody's is ever kept.
 OFFLINE_FILES = (
     "chat/css/base.css",
@@ -56,7 +54,6 @@ def _icon(
 
 @require_safe
 @cache_control(no_cache=True)
-@with_content_policy
 def service_worker(request: HttpRequest) -> HttpResponse:
     """The script that browsers run beside the pages, in the reader's language."""
     context = {
@@ -68,7 +65,6 @@ def service_worker(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @cache_control(no_cache=True)
-@with_content_policy
 def offline(request: HttpRequest) -> HttpResponse:
     """The page that is shown while there is no network."""
     return render(request, "chat/offline.html")

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 
 from chat import protocol
 from chat.key_forms import KeyForm, RotationForm
-from chat.views import View, with_content_policy
+from chat.views import View
 from controller.gateway import gateway
 from controller.identity.caller import chat_caller
 from controller.identity.snippets import Snippet, snippets
@@ -39,7 +39,7 @@ class IssuedKey:
 
 def page(view: View) -> View:
     """A page for those who are signed in, which no cache keeps."""
-    allowed = require_http_methods(["GET", "HEAD", "POST"])(with_content_policy(view))
+    allowed = require_http_methods(["GET", "HEAD", "POST"])(view)
     return never_cache(login_required(allowed))
 
 

@@ -7,13 +7,11 @@ from django.views.decorators.http import require_safe
 
 from chat import sharing
 from chat.errors import ConversationNotFound
-from chat.views import with_content_policy
 from chat.words import page_words
 
 
 @never_cache
 @require_safe
-@with_content_policy
 def shared_page(request: HttpRequest, secret: str) -> HttpResponse:
     """Title and messages, nothing about who reads; search engines are to leave it."""
     try:

@@ -10,14 +10,14 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat.views import View, with_content_policy
+from chat.views import View
 from controller.ledger.exports import export_response
 from controller.ledger.report import PERIODS, Period, Report
 
 
 def page(view: View) -> View:
     """A page to look at for those who are signed in, which no cache keeps."""
-    return never_cache(require_safe(login_required(with_content_policy(view))))
+    return never_cache(require_safe(login_required(view)))
 
 
 def _own(request: HttpRequest) -> Q:

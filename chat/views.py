@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from django.conf import settings
@@ -25,42 +24,12 @@ from controller.gateway import gateway
 from controller.identity.caller import chat_caller
 from controller.models import User
 
-# The page runs no script but its own files, whatever a model writes. Images of other
-# sites would tell them what was asked.
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "manifest-src 'self'",
-        "worker-src 'self'",
-        "frame-src 'self'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    ]
-)
-
 View = Callable[..., HttpResponseBase]
-
-
-def with_content_policy(view: View) -> View:
-    @wraps(view)
-    def answered(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
-        response = view(request, **kwargs)
-        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return response
-
-    return answered
 
 
 @never_cache
 @require_safe
 @login_required
-@with_content_policy
 def chat_page(
     request: HttpRequest, conversation_id: uuid.UUID | None = None
 ) -> HttpResponse:

@@ -20,7 +20,6 @@ from django.views.decorators.http import require_http_methods
 
 from chat.composing.models import Preset, SavedPrompt
 from chat.composing.shelf_forms import PresetForm, SavedPromptForm, ShelfForm
-from chat.views import with_content_policy
 from controller.models import User
 
 
@@ -69,7 +68,7 @@ def page(view: Callable[..., HttpResponse]) -> Callable[..., Any]:
         return view(request, KINDS[shelf], **kwargs)
 
     allowed = require_http_methods(["GET", "HEAD", "POST"])
-    return never_cache(login_required(allowed(with_content_policy(of_kind))))
+    return never_cache(login_required(allowed(of_kind)))
 
 
 @page
