@@ -16,8 +16,10 @@ class ChatConfig(AppConfig):
         import chat.console
         import chat.opinions_console
         import chat.shared_links_console
+        from chat.retention import KINDS
         from chat.samples import recent_messages
         from chat.sessions import close_sockets, close_sockets_of
+        from controller import retention
         from controller.audit import registration
         from controller.moderation import samples
 
@@ -25,5 +27,6 @@ class ChatConfig(AppConfig):
         post_delete.connect(
             close_sockets_of, sender=UserSession, dispatch_uid="chat.close_sockets_of"
         )
+        retention.register(KINDS)
         samples.register("chat", recent_messages)
         registration.watch(chat.auditing.WATCHED)

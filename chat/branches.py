@@ -5,7 +5,6 @@ What is taken away is marked, row by row, and can be brought back until it is pu
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.db import transaction
 from django.utils.timezone import now
@@ -77,11 +76,6 @@ def restore(user: User, message_id: uuid.UUID) -> Change:
         raise ConversationNotFound
     look_at(conversation, tree.newest_leaf_below(row.id))
     return Change(conversation.id, row.parent_id)
-
-
-def purge(before: datetime) -> int:
-    """How many messages that were deleted before then are gone for good."""
-    return Message.objects.filter(deleted_at__lt=before).delete()[0]
 
 
 def look_at(conversation: Conversation, leaf_id: uuid.UUID | None) -> None:

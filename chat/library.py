@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
@@ -157,26 +156,6 @@ def end_temporary(user: User, conversation_id: uuid.UUID) -> None:
     temporary = Conversation.objects.filter(user=user, is_temporary=True)
     if not temporary.filter(pk=conversation_id).delete()[0]:
         raise ConversationNotFound
-
-
-def purge() -> tuple[int, int]:
-    """(deleted, temporary): conversations that are gone for good now, whose time for an
-    undo, or of being unused, is over."""
-    conversations = Conversation.objects.all()
-    undoable_since = now() - settings.CHAT_KEEP_DELETED
-    gone = _delete_all(conversations.filter(deleted_at__lt=undoable_since))
-    used_since = now() - settings.CHAT_TEMPORARY_EXPIRY
-    unused = conversations.filter(is_temporary=True, updated_at__lt=used_since)
-    return gone, _delete_all(unused)
-
-
-def _delete_all(conversations: ConversationQuerySet, batch: int = 50) -> int:
-    """In small transactions: on SQLite nobody else writes meanwhile."""
-    num_deleted = 0
-    while ids := list(conversations.values_list("pk", flat=True)[:batch]):
-        Conversation.objects.filter(pk__in=ids).delete()
-        num_deleted += len(ids)
-    return num_deleted
 
 
 def _some(user: User, ids: Iterable[uuid.UUID]) -> ConversationQuerySet:

@@ -162,6 +162,8 @@ CACHES = {
 
 # -- Signing in -----------------------------------------------------------------------
 # The rest is in `account_settings`.
+# Seconds after which who did not sign out is signed out.
+SESSION_COOKIE_AGE = env.integer("SESSION_COOKIE_AGE", 14 * 86_400, minimum=60)
 LOGIN_REDIRECT_URL = "chat:home" if "chat" in SERVED_ROLES else "admin:index"
 
 # -- Keys ----------------------------------------------------------------------------
@@ -362,6 +364,10 @@ CHAT_MAX_ANSWER_CHARS = env.integer("CHAT_MAX_ANSWER_CHARS", 1_000_000, minimum=
 CHAT_MAX_GENERATIONS = env.integer("CHAT_MAX_GENERATIONS", default=8, minimum=1)
 # What was deleted can be brought back for so long.
 CHAT_KEEP_DELETED = env.seconds("CHAT_KEEP_DELETED", default=86_400)
+# Conversations without a question for so long are deleted; 0: kept for ever.
+CHAT_RETENTION_DAYS = env.integer("CHAT_RETENTION_DAYS", default=0)
+# A draft that is gone on with tomorrow still has its attachments.
+CHAT_UNSENT_RETENTION_DAYS = env.integer("CHAT_UNSENT_RETENTION_DAYS", 7, minimum=1)
 # Whether the model that answered first gives a conversation its title.
 CHAT_TITLES = env.boolean("CHAT_TITLES", default=True)
 # A temporary conversation that a dead process left is deleted after so long without a
@@ -385,6 +391,12 @@ LEDGER_RETENTION_DAYS = env.integer("LEDGER_RETENTION_DAYS", default=400, minimu
 # Roll-ups outlive rows; those of hours as long as rows at least.
 USAGE_HOURLY_RETENTION_DAYS = env.integer("USAGE_HOURLY_RETENTION_DAYS", 800, minimum=1)
 USAGE_DAILY_RETENTION_DAYS = env.integer("USAGE_DAILY_RETENTION_DAYS", 3660, minimum=1)
+# The pages of the fleet show a day of them.
+WORKER_SAMPLES_RETENTION_DAYS = env.integer(
+    "WORKER_SAMPLES_RETENTION_DAYS", 1, minimum=1
+)
+# Invitations, join tokens, shared links and requests for more, from their end on.
+ENDED_RETENTION_DAYS = env.integer("ENDED_RETENTION_DAYS", default=90, minimum=1)
 # What prices are in, as ISO 4217 calls it; shown, never reckoned with.
 CURRENCY = env.text("CURRENCY", "USD")
 
@@ -430,28 +442,12 @@ CELERY_BEAT_SCHEDULE = {
     },
     "alert of budgets": {"task": "controller.tasks.alert_of_budgets", "schedule": 60},
     "roll up ledger": {"task": "controller.tasks.roll_up_ledger", "schedule": 60},
-    "prune ledger": {"task": "controller.tasks.prune_ledger", "schedule": 3600},
-    "prune audit log": {
-        "task": "controller.tasks.prune_audit_log",
-        "schedule": 3600,
-    },
-    "prune worker samples": {
-        "task": "controller.tasks.prune_worker_samples",
-        "schedule": 3600,
-    },
-    "prune flags": {"task": "controller.tasks.prune_flags", "schedule": 3600},
+    "purge": {"task": "controller.tasks.purge", "schedule": 900},
     "reconcile ledger": {
         "task": "controller.tasks.reconcile_ledger",
         "schedule": crontab(hour=3, minute=17),
     },
-    "prune attachments": {"task": "chat.tasks.prune_attachments", "schedule": 3600},
-    "purge conversations": {
-        "task": "chat.tasks.purge_conversations",
-        "schedule": 900,
-    },
     "index messages": {"task": "chat.tasks.index_messages", "schedule": 300},
-    "prune usage": {"task": "controller.tasks.prune_usage", "schedule": 86_400},
-    "purge branches": {"task": "chat.tasks.purge_branches", "schedule": 3600},
 }
 
 # -- Logs -----------------------------------------------------------------------------

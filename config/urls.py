@@ -4,6 +4,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from controller.admin.retention import retention_page
 from controller.admin.site import sign_in
 from controller.site_settings import site_logo
 
@@ -15,6 +16,7 @@ if "controller" in settings.SERVED_ROLES:
     # Before the console's own: strangers go to the accounts' page.
     urlpatterns.append(path("admin/login/", sign_in))
     urlpatterns.append(path("admin/usage/", include("controller.admin.usage")))
+    urlpatterns.append(path("admin/retention/", retention_page, name="retention"))
     urlpatterns.append(path("admin/fleet/", include("controller.admin.fleet_pages")))
     urlpatterns.append(path("admin/", admin.site.urls))
 if "chat" in settings.SERVED_ROLES:

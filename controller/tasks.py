@@ -1,19 +1,14 @@
 """What the task worker does; the schedule is CELERY_BEAT_SCHEDULE in the settings."""
 
 import logging
-from datetime import timedelta
 
 from celery import shared_task
-from django.conf import settings
-from django.utils.timezone import now
 
 from controller import retention
-from controller.fleet.samples import prune_samples
 from controller.ledger import reconciliation, rollups
 from controller.limits import alerts, announcements
 from controller.limits.reconciliation import prune_spendings, reconcile_leases
 from controller.models import ProcessHeard
-from controller.models.usage import day_of
 
 logger = logging.getLogger(__name__)
 
@@ -61,46 +56,14 @@ def reconcile_ledger() -> None:
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
-def prune_ledger() -> None:
-    """Delete what is older than LEDGER_RETENTION_DAYS, and rolled up."""
-    before = rollups.rows_kept_since()
-    rollups.roll_up()
-    retention.prune_engine_starts(before)
-    if num_pruned := retention.prune_ledger(before):
-        logger.info("pruned %d ledger entries from before %s", num_pruned, before)
+def purge() -> None:
+    """Delete what is due of each kind; one that fails stops no other."""
+    for kind in retention.kinds():
+        purge_kind.delay(kind.name)
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
-def prune_worker_samples() -> None:
-    """Delete what the pages of the fleet show no more."""
-    prune_samples()
-
-
-@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
-def prune_flags() -> None:
-    """Delete what is older than MODERATION_RETENTION_DAYS."""
-    before = now() - timedelta(days=settings.MODERATION_RETENTION_DAYS)
-    if num_pruned := retention.prune_flags(before):
-        logger.info("pruned %d moderation flags from before %s", num_pruned, before)
-
-
-@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
-def prune_audit_log() -> None:
-    """Delete what is older than AUDIT_RETENTION_DAYS."""
-    before = now() - timedelta(days=settings.AUDIT_RETENTION_DAYS)
-    if num_pruned := retention.prune_audit_log(before):
-        logger.info("pruned %d entries of the audit log", num_pruned)
-
-
-@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
-def prune_usage() -> None:
-    """Delete roll-ups older than USAGE_HOURLY_RETENTION_DAYS and
-    USAGE_DAILY_RETENTION_DAYS. Hours are kept as long as rows: a row that is written
-    late has its day made anew from them."""
-    kept_days = max(
-        settings.USAGE_HOURLY_RETENTION_DAYS, settings.LEDGER_RETENTION_DAYS
-    )
-    retention.prune_usage(
-        hours_before=day_of(now() - timedelta(days=kept_days)),
-        days_before=now() - timedelta(days=settings.USAGE_DAILY_RETENTION_DAYS),
-    )
+def purge_kind(name: str) -> None:
+    """Delete the rows of this kind that its setting says are old enough."""
+    if num_purged := retention.purge(name):
+        logger.info("purged %s: %d", name, num_purged)

@@ -3,7 +3,6 @@
 import uuid
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from pathlib import PurePosixPath
 
 from django.conf import settings
@@ -130,9 +129,3 @@ def _read_by_models(attachments: Iterable[Attachment]) -> Attached:
         else:
             documents.append(Document(each.name, each.text))
     return tuple(documents), tuple(images)
-
-
-def prune_unsent(before: datetime) -> int:
-    """How many attachments that were never sent, from before then, were deleted."""
-    old = Attachment.objects.unsent().filter(created_at__lt=before)
-    return old.delete()[0]

@@ -6,6 +6,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from controller.admin import retention
+
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """The groups of links, as django-unfold reads them; what the user may not see is
@@ -61,12 +63,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Terms of use"), "contract", "termsversion"),
             (_("Consents"), "fact_check", "termsconsent"),
         ),
-        _group(
-            request,
-            _("Records"),
-            (_("Audit log"), "history", "auditlog.logentry"),
-            (_("Deleted accounts"), "person_off", "deletionreceipt"),
-        ),
+        _records(request),
     ]
 
 
@@ -95,6 +92,23 @@ def _usage(request: HttpRequest) -> dict[str, Any]:
     if request.user.has_perm("controller.view_ledgerentry"):
         page = {"title": _("Usage"), "icon": "bar_chart", "link": reverse("usage")}
         group["items"].insert(0, page)
+    return group
+
+
+def _records(request: HttpRequest) -> dict[str, Any]:
+    group = _group(
+        request,
+        _("Records"),
+        (_("Audit log"), "history", "auditlog.logentry"),
+        (_("Deleted accounts"), "person_off", "deletionreceipt"),
+    )
+    if request.user.has_perm(retention.SEE):
+        page = {
+            "title": _("Retention"),
+            "icon": "auto_delete",
+            "link": reverse("retention"),
+        }
+        group["items"].append(page)
     return group
 
 

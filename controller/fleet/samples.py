@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from django.utils.timezone import now
@@ -10,8 +10,6 @@ from django.utils.timezone import now
 from controller.ledger.queue import FinishedRequest
 from controller.models import WorkerSample
 from workers.protocol import Heartbeat
-
-KEPT = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -61,11 +59,6 @@ class SampleBook:
 
 def write_samples(samples: list[WorkerSample]) -> None:
     WorkerSample.objects.bulk_create(samples)
-
-
-def prune_samples() -> None:
-    """Delete those older than a day."""
-    WorkerSample.objects.filter(taken_at__lt=now() - KEPT).delete()
 
 
 def _sample(

@@ -18,7 +18,7 @@ from chat.conversations import begin_edit, begin_retry, begin_turn
 from chat.errors import AttachmentNotFound, AttachmentRefused, EmptyPrompt
 from chat.models import Attachment, Conversation, Message
 from chat.prompting import Document, Said
-from chat.tasks import UNSENT_KEPT, prune_attachments
+from controller import retention
 from controller.gateway import gateway
 from controller.models import ModerationRule, Placement
 from tests.chat.pages import Page
@@ -250,9 +250,9 @@ def test_attachments_go_with_their_conversation_and_unsent_ones_with_time(user):
     attach(user, "left.txt", b"text")
     sent = attach(user, "sent.txt", b"text")
     begin_turn(user, None, "mock-1", "see", attachments=[sent.pk])
-    Attachment.objects.update(created_at=now() - UNSENT_KEPT - timedelta(hours=1))
+    Attachment.objects.update(created_at=now() - timedelta(days=7, hours=1))
 
-    prune_attachments()
+    retention.purge("unsent attachments")
     assert [row.pk for row in Attachment.objects.all()] == [sent.pk]
     Conversation.objects.all().delete()
     assert not Attachment.objects.exists()

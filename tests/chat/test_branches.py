@@ -10,7 +10,7 @@ from chat.conversations import begin_continuation, begin_edit, begin_retry, begi
 from chat.errors import ConversationNotFound, NothingToContinue
 from chat.models import Conversation, Message
 from chat.prompting import Said
-from chat.tasks import purge_branches
+from controller import retention
 from tests.factories import make_user
 
 State = Message.State
@@ -136,10 +136,10 @@ def test_what_was_deleted_long_ago_is_purged_and_the_rest_is_not(user, settings)
     branches.delete(user, prompt_of(second).id)
 
     settings.CHAT_KEEP_DELETED = timedelta(hours=1)
-    purge_branches()
+    retention.purge("deleted messages")
     assert Message.objects.count() == 4
     settings.CHAT_KEEP_DELETED = timedelta(0)
-    purge_branches()
+    retention.purge("deleted messages")
 
     assert Message.objects.count() == 2
     assert shown() == ["one", "to one"]

@@ -8,10 +8,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
-from chat import library, tasks
+from chat import library
 from chat.conversations import begin_turn, open_path
 from chat.errors import ConversationNotFound
 from chat.models import Conversation, Folder, Message
+from controller import retention
 from tests.chat.talks import Library, client_of, said
 from tests.factories import make_user
 
@@ -129,7 +130,7 @@ def test_what_was_deleted_is_purged_when_its_time_is_over(user, settings):
     long_ago = now() - settings.CHAT_KEEP_DELETED - timedelta(seconds=1)
     Conversation.objects.filter(pk=old.conversation_id).update(deleted_at=long_ago)
 
-    tasks.purge_conversations()
+    retention.purge("deleted conversations")
 
     assert Conversation.objects.get().id == recent.conversation_id
     assert Message.objects.count() == 2

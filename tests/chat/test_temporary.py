@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 from django.utils.timezone import now
 
-from chat import exports, library, search, tasks
+from chat import exports, library, search
 from chat.answers import Draft, Ending, settle, write_drafts
 from chat.conversations import begin_turn, open_path
 from chat.models import Conversation, Message, SearchEntry
 from chat.temporary import attend, end_left
+from controller import retention
 from tests.chat.pages import Page
 from tests.chat.talks import Library, client_of
 from tests.factories import make_user
@@ -115,11 +116,11 @@ def test_one_that_is_kept_does_not_end_like_this(user):
 
 
 def test_one_whose_page_never_said_that_it_was_left_is_purged(user, turn, settings):
-    tasks.purge_conversations()
+    retention.purge("temporary conversations")
     assert Conversation.objects.exists()
 
     unused = now() - settings.CHAT_TEMPORARY_EXPIRY - timedelta(seconds=1)
     Conversation.objects.update(updated_at=unused)
-    tasks.purge_conversations()
+    retention.purge("temporary conversations")
 
     assert not Conversation.objects.exists()

@@ -265,7 +265,7 @@ def test_old_entries_go_with_retention(db, settings):
     first = LogEntry.objects.order_by("pk").first()
     LogEntry.objects.filter(pk=first.pk).update(timestamp=now() - timedelta(days=31))
 
-    tasks.prune_audit_log()
+    tasks.purge_kind("audit log")
 
     assert LogEntry.objects.count() == 1
     assert not LogEntry.objects.filter(pk=first.pk).exists()

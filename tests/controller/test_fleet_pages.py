@@ -9,10 +9,11 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils.timezone import now
 
+from controller import retention
 from controller.fleet import arrivals, checking, registry
 from controller.fleet.arrivals import ArrivalState, arrival_of
 from controller.fleet.errors import WorkerRefused
-from controller.fleet.samples import SampleBook, prune_samples, write_samples
+from controller.fleet.samples import SampleBook, write_samples
 from controller.fleet.series import series_of
 from controller.models import JoinToken, LedgerEntry, Revision, Worker, WorkerSample
 from tests.controller.fake_engine import make_join, make_offer
@@ -242,7 +243,7 @@ def test_samples_are_kept_for_a_day(db):
     WorkerSample.objects.create(worker=worker, taken_at=old)
     kept = WorkerSample.objects.create(worker=worker)
 
-    prune_samples()
+    retention.purge("worker samples")
 
     assert WorkerSample.objects.get() == kept
 

@@ -141,7 +141,7 @@ def test_starts_are_deleted_with_their_rows(worker, settings):
     beat(worker, 10, 5, minutes_ago=days * 24 * 60)
     beat(worker, 10, 5, start_id="second start")
 
-    tasks.prune_ledger()
+    tasks.purge_kind("engine starts")
 
     assert EngineStart.objects.get().start_id == "second start"
 

@@ -191,7 +191,7 @@ def test_roll_ups_outlive_the_rows(settings):
     roll_up()
     settings.LEDGER_RETENTION_DAYS = 30
 
-    tasks.prune_ledger()
+    tasks.purge_kind("ledger entries")
 
     assert LedgerEntry.objects.count() == 1
     assert requests_in(UsageHour) == requests_in(UsageDay) == 4
@@ -203,7 +203,7 @@ def test_a_row_of_an_hour_whose_rows_were_deleted_does_not_replace_its_roll_up(
     write(3, ago=31 * DAY)
     roll_up()
     settings.LEDGER_RETENTION_DAYS = 30
-    tasks.prune_ledger()
+    tasks.purge_kind("ledger entries")
 
     write(1, ago=31 * DAY)
     roll_up()
@@ -219,7 +219,8 @@ def test_roll_ups_are_deleted_with_age_too(settings):
     settings.USAGE_HOURLY_RETENTION_DAYS = 10
     settings.USAGE_DAILY_RETENTION_DAYS = 30
 
-    tasks.prune_usage()
+    for name in ("usage by hour", "hours of the ledger", "usage by day"):
+        tasks.purge_kind(name)
 
     assert (UsageHour.objects.count(), UsageDay.objects.count()) == (1, 2)
     assert LedgerHour.objects.count() == 1

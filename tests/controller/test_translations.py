@@ -27,6 +27,7 @@ CONSOLE = (
     ROOT / "config",
     ROOT / "controller",
     ROOT / "chat/console.py",
+    ROOT / "chat/retention.py",
     ROOT / "chat/shared_links_console.py",
     ROOT / "chat/apps.py",
 )

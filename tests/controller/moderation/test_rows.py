@@ -136,7 +136,7 @@ def test_old_flags_are_deleted(settings):
     kept = make_moderation_flag(created_at=now() - timedelta(days=29))
     make_moderation_flag(created_at=now() - timedelta(days=31))
 
-    tasks.prune_flags()
+    tasks.purge_kind("moderation flags")
 
     assert list(ModerationFlag.objects.all()) == [kept]
 
