@@ -65,6 +65,46 @@ def library_words() -> dict[str, str]:
         "openLinks": _("Links that work now"),
         "revoke": _("Revoke"),
         "until": _("until {date}"),
+        "readers": _("Who can read this?"),
+        "readersTitle": _("Who can read this conversation?"),
+        "readersWho": _("People"),
+        "readersYou": _("You."),
+        "readersLinks": _("Anybody who has one of its open links: {count}."),
+        "readersNoLinks": _("Nobody else by a link: none is open."),
+        "readersStaff": _(
+            "Staff who may read what people write: {count}. They see what a rule or a"
+            " reader flagged and, while they try a rule, recent messages in which it"
+            " finds something."
+        ),
+        "readersNoStaff": _(
+            "No staff: nobody of this site has the right to read what people write."
+        ),
+        "readersFlags": _(
+            "Excerpts of it that moderation keeps: {count}, for {days} days each,"
+            " also when it is deleted."
+        ),
+        "readersHost": _(
+            "Who runs this site’s server: messages are in its database as they were"
+            " written."
+        ),
+        "readersSent": _("Where it was sent"),
+        "sentHere": _("To models on workers of this site: {names}."),
+        "sentElsewhere": _(
+            "To providers outside this site, by the models {names}. What they keep is"
+            " up to them."
+        ),
+        "sentClassifiers": _(
+            "To what looks for breaches of this site’s rules, as far as they ask for"
+            " it: {names}."
+        ),
+        "sentNowhere": _("To no model yet."),
+        "readersEnd": _("When it goes"),
+        "goesAt": _("On {date}, unless you go on with it before."),
+        "goesNever": _("When you delete it: this site keeps conversations for ever."),
+        "goesUndo": _(
+            "What you delete can be brought back for {hours} hours; then it is gone."
+        ),
+        "goesAtOnce": _("What you delete cannot be brought back."),
         "refused": _("That did not work. Reload the page and try again."),
         "error.blank_name": _("A name needs at least one character."),
         "error.folder_exists": _("There is a folder of this name already."),

@@ -11,6 +11,7 @@ from chat import (
     library_api,
     library_pages,
     limit_pages,
+    readers_api,
     shared_pages,
     sharing_api,
     team_pages,
@@ -48,6 +49,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("library/api/share/", sharing_api.share, name="share"),
     path(
         "library/api/links/<uuid:conversation_id>/", sharing_api.links, name="links_of"
+    ),
+    path(
+        "library/api/readers/<uuid:conversation_id>/",
+        readers_api.readers,
+        name="readers_of",
     ),
     path("library/api/revoke/", sharing_api.revoke, name="revoke"),
     path("keys/", key_pages.keys_page, name="keys"),

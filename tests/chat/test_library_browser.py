@@ -200,6 +200,19 @@ def test_a_link_is_read_without_an_account_until_it_is_revoked(
         expect(reader.get_by_role("heading")).to_have_text("Page not found")
 
 
+def test_the_menu_tells_who_can_read_a_conversation(open_wide):
+    page = open_wide()
+
+    choose(page, "Old talk 2", "Who can read this?")
+
+    dialog = page.get_by_role("dialog", name="Who can read this conversation?")
+    expect(dialog.get_by_role("heading", level=3)).to_have_text(
+        ["People", "Where it was sent", "When it goes"]
+    )
+    expect(dialog).to_contain_text("Nobody else by a link")
+    expect(dialog).to_contain_text("brought back for 24 hours")
+
+
 def test_a_temporary_chat_is_gone_when_its_page_is_left(open_wide, product: Product):
     page = open_wide()
     page.get_by_role("link", name="Temporary chat").click()

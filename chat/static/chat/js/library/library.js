@@ -8,6 +8,7 @@ import { ConversationList } from "./list.js";
 import { Menu } from "./menu.js";
 import { renameInPlace } from "./rename.js";
 import { Search } from "./search.js";
+import { openReadersDialog } from "./readers-dialog.js";
 import { openShareDialog } from "./share-dialog.js";
 import { Toast } from "./toast.js";
 
@@ -54,6 +55,7 @@ export class Library {
       ...(this.canShare
         ? [{ ...share, onClick: () => openShareDialog(this.calls, row) }]
         : []),
+      { icon: "eye", label: say("readers"), onClick: () => this.attempt(() => openReadersDialog(this.calls, row)) },
       { icon: "download", label: say("exportMarkdown"), href: `${address}export.md` },
       { icon: "download", label: say("exportJson"), href: `${address}export.json` },
       { icon: "archive", label: say("archive"), onClick: () => this.attempt(() => this.archive(row)) },
