@@ -32,6 +32,7 @@ from tests.product import ROOT, Product, joined, quick_product, wait_until
 
 WHOLE = "t0 t1 t2 t3 t4 t5 t6 t7"
 SECONDS = 60
+EDITOR_READS = "\x1b[?2004h"  # it asks for pastes in brackets
 COMMAND = [sys.executable, "-m", "chat.terminal"]
 
 
@@ -346,6 +347,11 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
+    def type_at_prompt(self, text: str) -> None:
+        """What is typed before the editor reads is the terminal's own to interpret."""
+        self.wait_for(EDITOR_READS)
+        self.type(text)
+
     def wait_for(self, text: str) -> None:
         """Until it was shown since the last time; colours and places do not count."""
         where = wait_until(lambda: self._shown.find(text.encode()) + 1, repr(text))
@@ -389,14 +395,14 @@ def running_terminal(product: Product, folder: Path, *flags: str) -> Iterator[Te
 def test_ctrl_c_ends_the_engines_work_and_keeps_what_came(product, engine, tmp_path):
     with running_terminal(product, tmp_path) as terminal:
         terminal.wait_for("/help lists commands")
-        terminal.type("Hi [[tokens=2000 interval_ms=20]]\r")
+        terminal.type_at_prompt("Hi [[tokens=2000 interval_ms=20]]\r")
         terminal.wait_for("t3")
         terminal.type("\x03")
         terminal.wait_for("Stopped.")
         totals = engine.wait_for(cancelled=1)
-        terminal.type("/save talk.json\r")
+        terminal.type_at_prompt("/save talk.json\r")
         terminal.wait_for("Saved in talk.json")
-        terminal.type("\x04")
+        terminal.type_at_prompt("\x04")
         status = terminal.process.wait(SECONDS)
 
     assert status == 0
@@ -415,11 +421,11 @@ def test_at_a_terminal_a_failure_is_told_and_the_conversation_goes_on(
 ):
     with running_terminal(product, tmp_path, "--no-history") as terminal:
         terminal.wait_for("/help lists commands")
-        terminal.type("/model gpt-9\r")
+        terminal.type_at_prompt("/model gpt-9\r")
         terminal.wait_for("gpt-9 is not served")
-        terminal.type("first\x1b\rsecond\r")
+        terminal.type_at_prompt("first\x1b\rsecond\r")
         terminal.wait_for("t7")
-        terminal.type("/quit\r")
+        terminal.type_at_prompt("/quit\r")
         status = terminal.process.wait(SECONDS)
 
     assert status == 0
