@@ -92,6 +92,7 @@ def test_scrolling_up_brings_what_came_before_and_the_reader_stays_in_place(
 def test_one_gets_to_the_first_message_and_back_to_the_last(open_page, addresses):
     page = open_page(addresses[1])
     first = page.locator(".bubble", has_text=re.compile(r"^Question 0\?$"))
+    expect(page.locator(".message")).to_have_count(50)
 
     page.evaluate(
         """async () => {
