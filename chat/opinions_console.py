@@ -10,10 +10,9 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
-from unfold.paginator import InfinitePaginator
 
 from chat.models import Comparison, Message
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import KeptRecordAdmin
 from controller.admin.flags import READ_TEXT
 from controller.models import User
 
@@ -102,12 +101,10 @@ def _most(tallies: Iterable[Tally], size: Any) -> list[Tally]:
     return sorted(tallies, key=size, reverse=True)[:MAX_MODELS]
 
 
-class OpinionAdmin(ConsoleAdmin):
+class OpinionAdmin(KeptRecordAdmin):
     """Readers alone write these rows."""
 
     list_before_template = "chat/console/opinions.html"
-    paginator = InfinitePaginator
-    show_full_result_count = False
     actions = None
     sortable_by = ()
     headings: tuple[Any, ...]
@@ -115,15 +112,6 @@ class OpinionAdmin(ConsoleAdmin):
     def tallies(self, rows: QuerySet[Any]) -> list[Any]:
         """The counts of these rows by model."""
         raise NotImplementedError
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

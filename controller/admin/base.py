@@ -41,10 +41,7 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]  # django-unfold has no ty
 
 
 class RecordAdmin(ConsoleAdmin):
-    """Rows that tell what happened: many, and nobody writes or changes them here."""
-
-    paginator = InfinitePaginator
-    show_full_result_count = False
+    """Rows that tell what happened: nobody writes or changes them by hand."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -53,8 +50,15 @@ class RecordAdmin(ConsoleAdmin):
         return False
 
 
-class KeptRecordAdmin(RecordAdmin):
-    """Such rows that nobody deletes either, but retention."""
+class LongRecordAdmin(RecordAdmin):
+    """Too many such rows to count for each page."""
+
+    paginator = InfinitePaginator
+    show_full_result_count = False
+
+
+class KeptRecordAdmin(LongRecordAdmin):
+    """Those that nobody deletes either, but retention."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import RecordAdmin
 from controller.models import Ban, ModerationFlag, User
 from controller.moderation.verdicts import decide, num_strikes
 
@@ -57,7 +57,7 @@ class VerdictForm(forms.Form):
 
 
 @admin.register(ModerationFlag)
-class ModerationFlagAdmin(ConsoleAdmin):
+class ModerationFlagAdmin(RecordAdmin):
     """Read only but for verdicts: the system writes these rows, and retention deletes
     them."""
 
@@ -98,12 +98,6 @@ class ModerationFlagAdmin(ConsoleAdmin):
     readonly_fields = fields
     actions = ("release_all", "confirm_all")
     actions_detail = ("release", "confirm")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_decide_permission(
         self, request: HttpRequest, object_id: Any = None

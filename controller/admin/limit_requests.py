@@ -14,7 +14,7 @@ from django.utils.translation import gettext_noop, ngettext
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextareaWidget
 
-from controller.admin.base import ConsoleAdmin
+from controller.admin.base import RecordAdmin
 from controller.limits.requests import decide
 from controller.models import LimitRequest, User
 
@@ -55,7 +55,7 @@ class ApprovalForm(forms.Form):
 
 
 @admin.register(LimitRequest)
-class LimitRequestAdmin(ConsoleAdmin):
+class LimitRequestAdmin(RecordAdmin):
     """Read only: rows change by being answered."""
 
     list_display = (
@@ -97,12 +97,6 @@ class LimitRequestAdmin(ConsoleAdmin):
     readonly_fields = fields
     actions = ("approve_as_asked",)
     actions_detail = ("approve", "deny")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_decide_permission(
         self, request: HttpRequest, object_id: Any = None

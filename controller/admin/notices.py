@@ -7,7 +7,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from controller.admin.base import ConsoleAdmin, RecordAdmin
+from controller.admin.base import ConsoleAdmin, LongRecordAdmin
 from controller.models import Announcement, TermsConsent, TermsVersion
 
 
@@ -42,7 +42,7 @@ class TermsVersionAdmin(ConsoleAdmin):
 
 
 @admin.register(TermsConsent)
-class TermsConsentAdmin(RecordAdmin):
+class TermsConsentAdmin(LongRecordAdmin):
     """Read only: people agree for themselves."""
 
     list_display = ("user", "terms", "agreed_at", "address")

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from controller.admin.base import RecordAdmin
+from controller.admin.base import LongRecordAdmin
 
 # Providers come from the environment, and their tokens are not kept.
 for _model in (SocialApp, SocialToken, SocialAccount, Authenticator, UserSession):
@@ -21,7 +21,7 @@ for _model in (SocialApp, SocialToken, SocialAccount, Authenticator, UserSession
         admin.site.unregister(_model)
 
 
-class TakingAdmin(RecordAdmin):
+class TakingAdmin(LongRecordAdmin):
     """Rows that their owners make, and operators may take away."""
 
     list_select_related = ("user",)
