@@ -226,6 +226,18 @@ def test_a_phone_shows_nothing_sideways_and_its_drawer_opens_and_closes(open_pag
     expect(link).not_to_be_in_viewport()
 
 
+def test_a_long_models_name_makes_room_for_the_buttons_of_a_phone(open_page):
+    page = open_page("/", **PHONE)
+    page.locator("#model-name").evaluate(
+        "name => { name.textContent = 'a-model-with-a-long-name-0.5b-instruct'; }"
+    )
+
+    name = page.locator("#model-button").bounding_box()
+    beside = page.get_by_role("button", name="Side by side").bounding_box()
+    assert name["x"] + name["width"] <= beside["x"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
 def test_theme_and_language_are_chosen_and_stay(open_page):
     page = open_page("/")
     page.locator(".user-button").click()
