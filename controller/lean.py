@@ -35,8 +35,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-MAX_DISCARDED_BYTES = 4 * 2**20
-DISCARD_SECONDS = 1.0
+MAX_DISCARDED_BYTES = 64 * 2**20
+DISCARD_SECONDS = 5.0
 
 
 class ClientGone(Exception):

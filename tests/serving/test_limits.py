@@ -260,6 +260,7 @@ def test_the_places_of_a_killed_process_come_back_and_no_more(product: Product):
         with stopped(victim):
             assert not opens(streams)
         victim.kill()
-        wait_until(lambda: opens(streams), "the places of the dead")
+        for _ in range(4):  # a process that was just refused may not know yet
+            wait_until(lambda: opens(streams), "the places of the dead")
 
-        assert [opens(streams) for _ in range(4)] == [True] * 3 + [False]
+        assert not any(opens(streams) for _ in range(4))
