@@ -7,7 +7,7 @@ export PORT HOST ENGINE
 COVERAGE = $(addprefix --cov=,config controller openai_api chat workers) --cov-report=term:skip-covered
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench soak simulate lock clean
+.PHONY: help run test coverage lint format bench soak simulate lock clean
 .PHONY: environment environment-vllm environment-test
 
 help: ## Show this list.
@@ -19,7 +19,10 @@ run: environment $(if $(filter vllm,$(ENGINE)),environment-vllm) ## Start everyt
 test: environment-test environment-vllm ## Lint, then run every test, real engines included (ARGS).
 	@deploy/system-packages
 	@lint=0; $(MAKE) --no-print-directory lint-here || lint=$$?; \
-	.venv/bin/python -m pytest $(COVERAGE) --reruns 1 $(ARGS) && exit $$lint
+	.venv/bin/python -m pytest --reruns 1 --durations 25 $(ARGS) && exit $$lint
+
+coverage: environment-test environment-vllm ## Which lines the tests run (ARGS); slower.
+	@.venv/bin/python -m pytest $(COVERAGE) $(ARGS)
 
 lint: environment-test lint-here ## Check style and types.
 

@@ -146,9 +146,10 @@ async def test_a_body_in_pieces_is_put_together_and_its_length_is_said():
     ],
 )
 async def test_a_body_over_the_limit_is_refused_as_its_bytes_come(
-    settings, parts, headers
+    settings, monkeypatch, parts, headers
 ):
     settings.MAX_BODY_BYTES = 10
+    monkeypatch.setattr("controller.lean.DISCARD_SECONDS", 0.1)
     server = await Server("/echo", *parts, **headers).run()
 
     assert server.status == 413
