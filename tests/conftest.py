@@ -25,6 +25,11 @@ os.environ["VAR_DIR"] = str(VAR_DIR)
 # A title is one more request to an engine; tests of titles ask for them.
 os.environ["CHAT_TITLES"] = "0"
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+# What costs most where each test has a client and a password of its own. The product's
+# own processes do both as everywhere.
+settings.SERVESTATIC_USE_FINDERS = False
+settings.SERVESTATIC_USE_STATIC_ROOT = False
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 django.setup()
 # No clock decides over a test, and no file remembers its examples.
 hypothesis.settings.register_profile(
