@@ -59,6 +59,16 @@ REQUIRE_SECOND_FACTOR = env.choice(
     "REQUIRE_SECOND_FACTOR", "none", ("none", "staff", "everyone")
 )
 MFA_ADAPTER = "controller.accounts.adapter.SecondFactorAdapter"
+MFA_FORMS = {
+    name: f"controller.accounts.factor_forms.{form}"
+    for name, form in (
+        ("authenticate", "AuthenticateForm"),
+        ("reauthenticate", "ReauthenticateForm"),
+        ("authenticate_webauthn", "AuthenticateWebAuthnForm"),
+        ("reauthenticate_webauthn", "ReauthenticateWebAuthnForm"),
+        ("login_webauthn", "LoginWebAuthnForm"),
+    )
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = SITE_NAME

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from controller.accounts import sign_up
 from controller.accounts.invitations import presented_invitation
 from controller.addresses import client_ip
+from controller.audit import events
 from controller.identity import encryption
 from controller.models import Invitation, User
 
@@ -76,6 +77,14 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # untyped li
             request.headers.get("X-Forwarded-For", ""),
             settings.TRUSTED_PROXIES,
         )
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """As the library's, and the audit log tells of those who guessed too often."""
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            events.on_held_back(credentials)
+            raise
 
     def _get_login_attempts_cache_key(
         self, request: HttpRequest, **credentials: Any

@@ -24,7 +24,7 @@ COLOURS = {
     "create": "success",
     "update": "info",
     "delete": "danger",
-    events.REFUSED: "warning",
+    **dict.fromkeys(events.REFUSALS, "warning"),
     "event": "",  # django-unfold leaves out the words of what has no entry
 }
 SHOWN_CHANGES = 3  # in a list's cell; all of them are on the entry's page
@@ -60,7 +60,7 @@ class ActionFilter(admin.SimpleListFilter):
         "delete": {"action": LogEntry.Action.DELETE},
         "sign_in": {"additional_data__event": events.SIGNED_IN},
         "sign_out": {"additional_data__event": events.SIGNED_OUT},
-        "refused": {"additional_data__event": events.REFUSED},
+        "refused": {"additional_data__event__in": events.REFUSALS},
     }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:

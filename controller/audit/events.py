@@ -11,11 +11,18 @@ from django.contrib.auth.signals import (
     user_login_failed,
 )
 from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
 from django.db.models import Model, Q
 
 from controller.models import User
 
 SIGNED_IN, SIGNED_OUT, REFUSED = "signed in", "signed out", "sign-in refused"
+FACTOR_REFUSED = "second factor refused"
+# The right password or code would have been refused, too.
+HELD_BACK = "sign-in held back after too many"
+REFUSALS = (REFUSED, FACTOR_REFUSED, HELD_BACK)
+# Guesses come by the thousand: of those held back one row a minute for each account.
+HELD_BACK_SECONDS = 60
 # For a name that nobody has: people type their password there, too.
 UNKNOWN = "(an unknown name)"
 
@@ -45,11 +52,25 @@ def on_sign_out(user: User | None, **_signal: Any) -> None:
 def on_refusal(credentials: Mapping[str, Any], **_signal: Any) -> None:
     """The actor stays empty: it may be anybody. Of a name, that it was tried; two
     queries."""
-    typed = str(credentials.get("username") or credentials.get("email") or "")
-    is_meant = Q(username__iexact=typed) | Q(email__iexact=typed)
-    user = User.objects.filter(is_meant).first() if typed else None
+    record_refusal(_meant(credentials), REFUSED)
+
+
+def on_held_back(credentials: Mapping[str, Any]) -> None:
+    """Somebody has guessed too often, so that this password was not looked at."""
+    record_held_back(_meant(credentials))
+
+
+def record_held_back(user: User | None) -> None:
+    """The same for a known account; at most one row in HELD_BACK_SECONDS."""
+    whose = user.pk if user else "unknown"
+    if cache.add(f"audit:held-back:{whose}", True, HELD_BACK_SECONDS):
+        record_refusal(user, HELD_BACK)
+
+
+def record_refusal(user: User | None, event: str) -> None:
+    """Log that somebody was refused who wanted to be this user, or nobody known."""
     if user is not None:
-        record([user], REFUSED)
+        record([user], event)
         return
     LogEntry.objects.create(
         content_type=ContentType.objects.get_for_model(User),
@@ -57,8 +78,15 @@ def on_refusal(credentials: Mapping[str, Any], **_signal: Any) -> None:
         object_repr=UNKNOWN,
         action=LogEntry.Action.ACCESS,
         changes={},
-        additional_data={"event": REFUSED},
+        additional_data={"event": event},
     )
+
+
+def _meant(credentials: Mapping[str, Any]) -> User | None:
+    """The account whose name or address was typed; None: nobody's."""
+    typed = str(credentials.get("username") or credentials.get("email") or "")
+    is_meant = Q(username__iexact=typed) | Q(email__iexact=typed)
+    return User.objects.filter(is_meant).first() if typed else None
 
 
 def connect() -> None:

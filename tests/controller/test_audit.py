@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from allauth.mfa.totp.internal.auth import TOTP
 from auditlog.models import LogEntry
 from auditlog.registry import auditlog
 from django.contrib import admin
@@ -13,7 +14,16 @@ from django.utils.timezone import now
 
 from chat.models import Comparison, Conversation, Message
 from controller import models, tasks
-from controller.audit.events import REFUSED, SIGNED_IN, SIGNED_OUT, UNKNOWN
+from controller.audit.events import (
+    FACTOR_REFUSED,
+    HELD_BACK,
+    REFUSALS,
+    REFUSED,
+    SIGNED_IN,
+    SIGNED_OUT,
+    UNKNOWN,
+    record_refusal,
+)
 from tests.factories import (
     make_key,
     make_moderation_rule,
@@ -148,6 +158,79 @@ def test_a_refused_sign_in_is_logged_without_what_was_typed(client, db):
     assert {each.remote_addr for each in LogEntry.objects.filter(action=3)} == {
         "127.0.0.1"
     }
+
+
+def test_a_wrong_code_is_logged_without_the_code(client, db):
+    cache.clear()
+    user = make_user(username="ann", password=PASSWORD)
+    TOTP.activate(user, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    client.post(SIGN_IN, {"login": "ann", "password": PASSWORD})
+
+    client.post(reverse("mfa_authenticate"), {"code": "000123"})
+    client.post(reverse("mfa_authenticate"), {"code": "wrongrecovery"})
+
+    assert events() == [(FACTOR_REFUSED, "ann", None)] * 2
+    stored = str(list(LogEntry.objects.values()))
+    assert "000123" not in stored
+    assert "wrongrecovery" not in stored
+
+
+def test_a_wrong_code_of_somebody_signed_in_is_logged(client, db):
+    cache.clear()
+    user = make_user(username="ann")
+    TOTP.activate(user, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    client.force_login(user)
+    LogEntry.objects.all().delete()
+
+    client.post(reverse("mfa_reauthenticate"), {"code": "000123"})
+
+    assert events() == [(FACTOR_REFUSED, "ann", "ann")]
+
+
+def test_a_wrong_passkey_is_logged(client, db):
+    cache.clear()
+    user = make_user(username="ann", password=PASSWORD)
+    TOTP.activate(user, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    forged = {"credential": '{"id": "x"}'}
+
+    client.post(reverse("mfa_login_webauthn"), forged)
+    client.post(SIGN_IN, {"login": "ann", "password": PASSWORD})
+    client.post(reverse("mfa_authenticate"), forged)
+
+    assert events() == [(FACTOR_REFUSED, UNKNOWN, None), (FACTOR_REFUSED, "ann", None)]
+
+
+def test_guesses_that_are_held_back_leave_one_row(client, db):
+    cache.clear()
+    make_user(username="ann", password=PASSWORD)
+
+    for _ in range(8):
+        client.post(SIGN_IN, {"login": "ann", "password": "a wrong secret"})
+
+    assert events() == [(REFUSED, "ann", None)] * 5 + [(HELD_BACK, "ann", None)]
+
+
+def test_codes_that_are_held_back_leave_one_row(client, db):
+    cache.clear()
+    user = make_user(username="ann", password=PASSWORD)
+    TOTP.activate(user, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    client.post(SIGN_IN, {"login": "ann", "password": PASSWORD})
+
+    for _ in range(7):
+        client.post(reverse("mfa_authenticate"), {"code": "000123"})
+
+    refused = [(FACTOR_REFUSED, "ann", None)] * 5
+    assert events() == [*refused, (HELD_BACK, "ann", None)]
+
+
+def test_the_list_of_refusals_has_those_of_every_kind(console):
+    ann = make_user(username="ann")
+    for event in REFUSALS:
+        record_refusal(ann, event)
+
+    found = console.get(f"{LIST}?did=refused").context["cl"].result_list
+
+    assert len(found) == len(REFUSALS)
 
 
 def test_secrets_and_hashes_never_reach_the_log(console):
