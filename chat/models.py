@@ -129,6 +129,12 @@ class Conversation(models.Model):
                 name="conversations_temporary",
                 condition=Q(is_temporary=True),
             ),
+            # the purge and its preview: the oldest, and those that are due
+            models.Index(
+                fields=["updated_at"],
+                name="conversations_by_age",
+                condition=Q(is_temporary=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -265,6 +271,12 @@ class Message(models.Model):
                 fields=["deleted_at"],
                 name="messages_deleted",
                 condition=Q(deleted_at__isnull=False),
+            ),
+            # the console's list and counts of ratings: few messages have one
+            models.Index(
+                fields=["rated_at", "id"],
+                name="messages_rated",
+                condition=Q(rating__isnull=False),
             ),
         ]
 

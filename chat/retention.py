@@ -31,7 +31,6 @@ KINDS = (
         before=days_of("CHAT_RETENTION_DAYS"),
         dated_by="updated_at",
         batch_size=CONVERSATIONS_AT_ONCE,
-        takes_oldest_first=False,
     ),
     Kind(
         name="deleted conversations",
