@@ -27,16 +27,31 @@ def first_or_new(model: type[models.Model]) -> models.Model:
     return model._default_manager.first() or make_row(model)
 
 
-def copies(row: models.Model, number: int) -> list[models.Model]:
-    """Unsaved rows like this one; what must be unique is."""
-    distinct = _distinct(type(row))
-    return [_copy(row, distinct) for _ in range(number)]
+def add_copies(row: models.Model, number: int) -> list[models.Model]:
+    """So many rows like this one, stored; what must be unique is, and rows that each
+    needs for itself are stored with it. A few statements, but for models with a
+    parent's table, which take one for each row."""
+    model = type(row)
+    made = [_copy(row, _distinct(model)) for _ in range(number)]
+    for field in _own_relations(row):
+        others = add_copies(first_or_new(field.related_model), number)
+        for each, other in zip(made, others, strict=True):
+            setattr(each, field.name, other)
+    if not model._meta.parents:
+        return list(model._default_manager.bulk_create(made, batch_size=500))
+    for each in made:
+        each.save_base(raw=True, force_insert=True)
+    return made
 
 
-def are_cheap(model: type[models.Model]) -> bool:
-    """Whether thousands of copies take one table, and no row of another for each."""
-    fields = [model._meta.get_field(name) for name in _distinct(model)]
-    return not model._meta.parents and not any(each.is_relation for each in fields)
+def _own_relations(row: models.Model) -> list[Any]:
+    """The fields by which no two rows refer to the same other row."""
+    model = type(row)
+    fields: list[Any] = [model._meta.get_field(name) for name in _distinct(model)]
+    related = [
+        each for each in fields if each.is_relation and getattr(row, each.attname)
+    ]
+    return [*related, *model._meta.parents.values()]
 
 
 def _copy(row: models.Model, distinct: set[str]) -> models.Model:
@@ -49,8 +64,7 @@ def _copy(row: models.Model, distinct: set[str]) -> models.Model:
         elif field.unique and field.null:
             setattr(new, field.attname, None)
         elif field.name in distinct and field.is_relation:
-            if getattr(row, field.attname) is not None:
-                setattr(new, field.name, make_row(field.related_model))
+            continue
         elif field.unique or field.name in distinct:
             setattr(new, field.attname, _value(field))
     return new
