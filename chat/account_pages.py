@@ -1,4 +1,4 @@
-"""The pages on which people take their account home, or delete it."""
+"""The pages on which people take their account home, or delete it; their language."""
 
 from collections.abc import AsyncIterator
 from typing import IO, Any, cast
@@ -6,14 +6,21 @@ from typing import IO, Any, cast
 from allauth.account.decorators import reauthentication_required
 from asgiref.sync import sync_to_async
 from django import forms
+from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.shortcuts import get_object_or_404, render
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
+from django.views.i18n import set_language
 
 from chat.key_pages import page
 from controller.accounts.deletion import check_deletable, delete_account
@@ -44,6 +51,15 @@ class DeletionForm(forms.Form):
 
     def clean(self) -> None:
         check_deletable(self.user)
+
+
+def choose_language(request: HttpRequest) -> HttpResponseBase:
+    """Django's own view, which has the browser keep it; letters follow it, too."""
+    answer = set_language(request)
+    chosen = answer.cookies.get(settings.LANGUAGE_COOKIE_NAME)
+    if chosen and isinstance(request.user, User):
+        request.user.choose_language(chosen.value)
+    return answer
 
 
 @page

@@ -1,7 +1,6 @@
 """Addresses of the chat pages."""
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from django.views.i18n import set_language
 
 from chat import (
     account_pages,
@@ -100,5 +99,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="remove_member",
     ),
     path("", include("chat.composing.urls")),
-    path("language/", set_language, name="language"),
+    path("language/", account_pages.choose_language, name="language"),
 ]

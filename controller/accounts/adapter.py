@@ -14,6 +14,7 @@ from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 
 from controller.accounts import sign_up
@@ -53,6 +54,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # untyped li
     ) -> User:
         if _is_of_provider(form):  # SocialAccountAdapter lets it in
             return super().save_user(request, user, form, commit)  # type: ignore[no-any-return]
+        user.language = get_language() or ""
         with transaction.atomic():
             saved: User = super().save_user(request, user, form, commit)
             sign_up.admit(request, saved)
@@ -67,9 +69,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # untyped li
         self, template_prefix: str, email: str, context: dict[str, Any]
     ) -> None:
         """Letters call the site by SITE_NAME, not by the host of one request; they are
-        also sent where there is none."""
+        also sent where there is none. They are in the language of who gets them, not
+        of the operator whose decision they tell; else in the page's."""
         words = {"email": email, "current_site": Site()} | context
-        self.render_mail(template_prefix, email, words).send()
+        reader: User | None = context.get("user")
+        with override((reader and reader.language) or get_language()):
+            self.render_mail(template_prefix, email, words).send()
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return client_ip(
@@ -114,6 +119,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         sociallogin: SocialLogin,
         form: BaseForm | None = None,
     ) -> User:
+        sociallogin.user.language = get_language() or ""
         with transaction.atomic():
             user: User = super().save_user(request, sociallogin, form)
             sign_up.admit(request, user, by_provider=True)

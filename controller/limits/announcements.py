@@ -1,6 +1,10 @@
-"""Alerts about budgets, as letters and as calls of the operator's webhook."""
+"""Alerts about budgets, as letters and as calls of the operator's webhook.
+
+A letter is in its reader's language; what programs read is in English.
+"""
 
 import logging
+from collections import defaultdict
 from datetime import UTC, datetime, time
 from smtplib import SMTPException
 from typing import Any
@@ -8,6 +12,8 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.utils import translation
+from django.utils.translation import gettext as _
 
 from controller.limits import webhook
 from controller.limits.alerts import percent_used
@@ -38,17 +44,25 @@ def send(alert_id: str) -> None:
 
 
 def _mail(alert: BudgetAlert) -> bool:
-    """Whether it was sent to everybody whom it concerns, who may be nobody."""
-    addresses = recipients(alert.limit)
-    letter = EmailMessage(subject(alert), text(alert), to=addresses)
+    """Whether it was sent to everybody whom it concerns, who may be nobody.
+
+    A letter for each language: when a later one fails, the earlier are sent again.
+    """
+    readers = recipients(alert.limit)
     try:
-        letter.send()  # to nobody it does nothing
+        for language, addresses in readers.items():
+            _letter(alert, language, addresses).send()
     except (SMTPException, OSError, ValueError) as exc:  # no letter can be so addressed
         logger.warning("the letter of budget alert %s was not sent: %s", alert.pk, exc)
         alert.record_mail_error(str(exc) or type(exc).__name__)
         return False
-    alert.record_mail(len(addresses))
+    alert.record_mail(sum(map(len, readers.values())))
     return True
+
+
+def _letter(alert: BudgetAlert, language: str, addresses: list[str]) -> EmailMessage:
+    with translation.override(language):
+        return EmailMessage(subject(alert), text(alert), to=addresses)
 
 
 def _call_webhook(alert: BudgetAlert) -> bool:
@@ -63,8 +77,9 @@ def _call_webhook(alert: BudgetAlert) -> bool:
     return True
 
 
-def recipients(limit: Limit) -> list[str]:
-    """The addresses of whom this budget concerns, each once. One query at most.
+def recipients(limit: Limit) -> dict[str, list[str]]:
+    """The addresses of whom this budget concerns, each once, by the language in which
+    they are written to. One query at most.
 
     A key's or a user's own; those of a team's owners; for everyone's the superusers'.
     """
@@ -78,38 +93,51 @@ def recipients(limit: Limit) -> list[str]:
         people = people.filter(memberships__in=Membership.objects.filter(**owned))
     else:
         people = people.filter(is_superuser=True)
-    return sorted(set(people.values_list("email", flat=True)))
+    languages = {each.email: each.letter_language for each in people.order_by("email")}
+    addresses = defaultdict(list)
+    for email, language in languages.items():
+        addresses[language].append(email)
+    return addresses
 
 
 # -- words ---------------------------------------------------------------------------
 
 
 def subject(alert: BudgetAlert) -> str:
-    percent = percent_used(alert.used, alert.total)
-    # People name keys and teams; a line break would be refused as a forged header.
-    budget = " ".join(str(alert.limit).split())
-    return f"{settings.ACCOUNT_EMAIL_SUBJECT_PREFIX}{percent} % used: {budget}"
+    words = _("%(percent)s %% used: %(budget)s") % {
+        "percent": percent_used(alert.used, alert.total),
+        # People name keys and teams; a line break would be refused as a forged header.
+        "budget": " ".join(str(alert.limit).split()),
+    }
+    return f"{settings.ACCOUNT_EMAIL_SUBJECT_PREFIX}{words}"
 
 
 def text(alert: BudgetAlert) -> str:
     """What is used, what is left, and when it begins anew."""
-    limit, is_used_up = alert.limit, alert.threshold == 100
-    percent = percent_used(alert.used, alert.total)
-    unit = settings.CURRENCY if limit.kind in Limit.IN_MONEY else "tokens"
-    consequence = (
-        "Requests that need more than what is left are refused until then."
-        if is_used_up
-        else "Requests are refused when nothing is left."
-    )
-    return (
-        f"The budget '{limit.get_kind_display()}' of {_owner(limit)} is {percent} %"
-        " used.\n\n"
-        f"Used:   {limit.in_words(alert.used)} of {limit.in_words(alert.total)}"
-        f" {unit}\n"
-        f"Left:   {limit.in_words(_left(alert))} {unit}\n"
-        f"Resets: {_resets_at(alert):%Y-%m-%d %H:%M} UTC\n\n"
-        f"{consequence}\n"
-    )
+    limit = alert.limit
+    lines = _("""\
+The budget '%(budget)s' of %(owner)s is %(percent)s %% used.
+
+Used:   %(used)s of %(total)s %(unit)s
+Left:   %(left)s %(unit)s
+Resets: %(resets)s UTC
+""") % {
+        "budget": limit.get_kind_display(),
+        "owner": _owner_in_words(limit),
+        "percent": percent_used(alert.used, alert.total),
+        "used": limit.in_words(alert.used),
+        "total": limit.in_words(alert.total),
+        "left": limit.in_words(_left(alert)),
+        "unit": settings.CURRENCY if limit.kind in Limit.IN_MONEY else _("tokens"),
+        "resets": f"{_resets_at(alert):%Y-%m-%d %H:%M}",
+    }
+    return f"{lines}\n{_consequence(alert)}\n"
+
+
+def _consequence(alert: BudgetAlert) -> str:
+    if alert.threshold == 100:
+        return _("Requests that need more than what is left are refused until then.")
+    return _("Requests are refused when nothing is left.")
 
 
 def webhook_body(alert: BudgetAlert) -> dict[str, Any]:
@@ -142,6 +170,14 @@ def _owner(limit: Limit) -> str:
     """Whose it is; of a key also whose key."""
     of_user = f" of user '{limit.key.user}'" if limit.key is not None else ""
     return f"{limit.owner_name}{of_user}"
+
+
+def _owner_in_words(limit: Limit) -> str:
+    """The same in the reader's language."""
+    if limit.key is None:
+        return limit.owner_in_words
+    words = {"key": limit.owner_in_words, "user": limit.key.user}
+    return _("%(key)s of user '%(user)s'") % words
 
 
 def _left(alert: BudgetAlert) -> int:

@@ -15,8 +15,23 @@ from controller.identity import secrets
 from controller.models.revision import Revision
 
 
+def languages() -> list[tuple[str, str]]:
+    """Those in which pages and letters are written, with their names."""
+    return [(code, str(name)) for code, name in settings.LANGUAGES]
+
+
 class User(AbstractUser):
     """Somebody who signs in."""
+
+    # Empty until one is chosen: pages are then in what the browser asks for.
+    language = models.CharField(
+        _("language of letters"),
+        max_length=10,
+        blank=True,
+        default="",
+        db_default="",
+        choices=languages,
+    )
 
     # While an operator is to decide about a new account (SIGN_UP=approval).
     approval_asked_at = models.DateTimeField(
@@ -25,6 +40,17 @@ class User(AbstractUser):
 
     class Meta(AbstractUser.Meta):
         pass
+
+    @property
+    def letter_language(self) -> str:
+        """Which letters to this person are in: their own, or the site's."""
+        return self.language or settings.LANGUAGE_CODE
+
+    def choose_language(self, language: str) -> None:
+        """Write letters to this person in it from now on."""
+        if self.language != language:
+            self.language = language
+            self.save(update_fields=["language"])
 
 
 class Team(models.Model):

@@ -32,6 +32,16 @@ def confirm_password(client):
     client.post(reverse("account_reauthenticate"), {"password": PASSWORD})
 
 
+def test_the_language_of_the_pages_is_kept_for_letters(client, ann):
+    where = reverse("chat:language")
+
+    client.post(where, {"language": "zh-hans"})
+    client.post(where, {"language": "tlh"})  # which nobody has translated into
+
+    ann.refresh_from_db()
+    assert ann.language == ann.letter_language == "zh-hans"
+
+
 def test_deleting_asks_for_the_password_and_the_name(client, ann):
     assert reverse("account_reauthenticate") in client.get(DELETE).url
     client.post(DELETE, {"name": "ann"})

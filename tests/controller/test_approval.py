@@ -63,6 +63,19 @@ def test_who_is_let_in_is_told_and_signs_in(
     assert SIGN_IN in mailoutbox[-1].body
 
 
+def test_a_letter_is_in_the_language_of_who_gets_it(
+    client, mailoutbox, django_capture_on_commit_callbacks
+):
+    client.cookies.load({"django_language": "zh-hans"})
+    sign_up(client)
+    client.cookies.load({"django_language": "en"})
+
+    with django_capture_on_commit_callbacks(execute=True):
+        decide(client, "approve", User.objects.get())
+
+    assert "您的账户已开通" in mailoutbox[-1].subject
+
+
 def test_who_is_refused_is_deleted_and_told(
     client, mailoutbox, django_capture_on_commit_callbacks
 ):

@@ -299,6 +299,22 @@ def test_a_team_is_its_owners_and_everyone_is_the_superusers(db, mailoutbox):
     ]
 
 
+def test_each_is_written_to_in_their_language(db, mailoutbox):
+    make_operator(email="en@example.org")
+    make_operator(email="zh@example.org", language="zh-hans")
+    spend(Limit.put("tokens_per_day", 10), 10)
+
+    minute()
+
+    english, chinese = sorted(mailoutbox, key=lambda letter: letter.to)
+    assert (english.to, chinese.to) == (["en@example.org"], ["zh@example.org"])
+    assert english.subject == "[Switchyard] 100 % used: tokens per day of everyone"
+    assert "Requests that need more" in english.body
+    assert chinese.subject == "[Switchyard] 已用 100%：所有人的每天词元数"
+    assert "剩余：0 词元" in chinese.body
+    assert BudgetAlert.objects.get(is_covered=False).num_mailed == 2
+
+
 def test_nobody_is_written_to_without_an_address(db, mailoutbox):
     spend(Limit.put("tokens_per_day", 10, user_id=make_user().pk), 5)
 
