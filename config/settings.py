@@ -112,6 +112,8 @@ ASGI_APPLICATION = "config.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        # Before every app's: they take the place of some of django-unfold's.
+        "DIRS": [BASE_DIR / "controller" / "console_templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -214,7 +216,6 @@ UNFOLD = {
             "950": "oklch(27.7% .046 192.524)",
         }
     },
-    "ENVIRONMENT": "controller.admin.site.announced",
     "STYLES": ["controller.admin.site.stylesheet"],
     "DASHBOARD_CALLBACK": "controller.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "controller.admin.navigation.sidebar"},

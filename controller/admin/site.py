@@ -9,10 +9,8 @@ from django.shortcuts import render
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
-from controller.models import Announcement
 from controller.site_settings import logo_url
 
 admin.site.index_template = "controller/admin/dashboard.html"
@@ -27,12 +25,6 @@ def stylesheet(request: HttpRequest) -> str:
 
 def icon(request: HttpRequest) -> str:
     return logo_url() or static("controller/icon.svg")
-
-
-def announced(request: HttpRequest) -> tuple[str, str] | None:
-    """(the newest announcement, its colour) for the head of each page; one query."""
-    newest = Announcement.objects.current().first()
-    return (Truncator(newest.text).chars(80), newest.level) if newest else None
 
 
 def sign_in(request: HttpRequest) -> HttpResponse:

@@ -110,6 +110,22 @@ def test_a_key_is_copied_used_and_revoked(console, product, request):
     wait_until(lambda: not is_accepted(product, key), "the key is refused", 2)
 
 
+def test_an_announcement_is_put_away_in_the_console(console, request):
+    text = f"Upgrade at noon, on a {request.node.callspec.id}"
+    console.goto("/admin/controller/announcement/add/")
+    console.locator("[name=text]").fill(text)
+    console.get_by_role("button", name="Save", exact=True).click()
+    line = console.get_by_role("status").filter(has_text=text)
+    expect(line).to_be_visible()
+
+    line.get_by_role("button", name="Put away").click()
+    expect(line).to_have_count(0)
+
+    console.reload()
+    expect(console.locator("#result_list")).to_contain_text(text)
+    expect(line).to_have_count(0)
+
+
 def test_a_drained_worker_is_no_longer_dispatched_to(console, product):
     console.goto("/admin/controller/worker/")
     run_action(console, "mock-1", "drain")
