@@ -161,10 +161,11 @@ def _refusal(exc: SwitchyardError) -> str:
     if exc.code == "import_too_large":
         maximum = settings.CHAT_IMPORT_MAX_BYTES // 2**20
         return _("The file has more than %d MiB. Split it.") % maximum
-    return _(
-        "The file cannot be read. Choose an export of Switchyard, ChatGPT or Open"
+    words = _(
+        "The file cannot be read. Choose an export of %(site)s, ChatGPT or Open"
         " WebUI: JSON, or ChatGPT’s zip."
     )
+    return words % {"site": settings.SITE_NAME}
 
 
 @page

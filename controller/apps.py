@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 from django.db.models.signals import class_prepared
 
 from controller.model_names import translate_names
@@ -9,7 +10,7 @@ class_prepared.connect(translate_names, dispatch_uid="controller.model_names")
 
 class ControllerConfig(AppConfig):
     name = "controller"
-    verbose_name = "Switchyard"
+    verbose_name = settings.SITE_NAME
 
     def ready(self) -> None:
         from controller import checks  # noqa: F401  # registers the system checks

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 from django.core.cache import cache
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils.timezone import now
 
+from chat import urls as chat_urls
 from chat.sessions import session_user
 from controller.models import Announcement, TermsConsent, TermsVersion
 from tests.chat.pages import make_session
@@ -142,6 +143,20 @@ def test_an_announcement_is_shown_in_its_time(client, ann, begins, ends, is_show
     assert ("Upgrade at" in client.get(reverse("admin:index")).text) == is_shown
 
 
+def test_the_console_shows_all_announcements_and_puts_away_what_may_be(client, db):
+    Announcement.objects.create(text="stays " + "long " * 40, is_dismissible=False)
+    goes = Announcement.objects.create(text="goes", level="warning")
+    client.force_login(make_operator())
+
+    teams = reverse("admin:controller_team_changelist")
+    for where in (reverse("admin:index"), teams, "/admin/usage/"):
+        page = client.get(where).text
+        assert "long long" in page, where
+        assert page.count("data-dismiss") == 1
+        assert f'data-announcement="{goes.pk}"' in page
+        assert "controller/announcements.js" in page
+
+
 def test_strangers_see_announcements_too(client, db):
     Announcement.objects.create(text="Closed today", level="danger")
 
@@ -176,6 +191,25 @@ def test_the_site_is_called_as_the_settings_say(client, ann, settings, tmp_path)
     assert served["Content-Type"] == "image/svg+xml"
     assert served.content == logo.read_bytes()
     assert "default-src 'none'" in served["Content-Security-Policy"]
+
+
+def test_no_page_calls_the_site_otherwise(client, ann, settings):
+    settings.SITE_NAME = "Example AI"
+    names = {
+        each.name
+        for each in chat_urls.urlpatterns
+        if isinstance(each, URLPattern)
+        and not each.pattern.regex.groups
+        and each.name != "home"  # it needs the gateway
+    }
+    answers = {name: client.get(reverse(f"chat:{name}")) for name in names}
+
+    texts = {
+        name: answer.text for name, answer in answers.items() if not answer.streaming
+    }
+    assert texts["manifest"].count("Example AI") == 2
+    assert "Example AI" in texts["offline"]
+    assert [name for name, text in texts.items() if "Switchyard" in text] == []
 
 
 @pytest.mark.parametrize("name", ["", "missing.png", "secrets.txt"])

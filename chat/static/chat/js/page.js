@@ -34,6 +34,11 @@ import { say, sayError } from "./words.js";
 
 const page = JSON.parse(byId("page").textContent);
 
+/** What the operators call the site. */
+function siteName() {
+  return document.querySelector('meta[name="application-name"]')?.getAttribute("content") ?? "";
+}
+
 class ChatPage {
   constructor() {
     this.conversation = page.conversation;
@@ -309,7 +314,7 @@ class ChatPage {
   /** @param {string} id @param {string} title */
   retitle(id, title) {
     if (id !== this.conversation?.id) return;
-    document.title = `${title} · Switchyard`;
+    document.title = `${title} · ${siteName()}`;
     byId("title").textContent = title;
     byId("title").hidden = false;
   }
