@@ -17,6 +17,7 @@ from controller import metrics
 from controller.cors import OriginRules, load_origin_rules
 from controller.errors import (
     AuthenticationFailed,
+    ContextLengthExceeded,
     ModelNotFound,
     NoWorkerAvailable,
     QueueFull,
@@ -174,8 +175,10 @@ class Gateway:
             logger.info("%s is asked for %s", fallback.name, exchange.model.name)
             exchange.fall_back(fallback)
             try:
+                keep_in_context(exchange.request, fallback, exchange.wish)
                 await self._ask(exchange)
-            except UNTAKEN:  # why the model that was asked for did not answer says more
+            # Why the model that was asked for did not answer says more.
+            except (*UNTAKEN, ContextLengthExceeded):
                 exchange.error = exc
                 raise exc from None
 

@@ -343,6 +343,15 @@ async def test_a_model_whose_workers_fail_is_stood_in_for(with_fallback):
         assert "failure" not in answered
 
 
+async def test_a_fallback_is_asked_within_its_own_limit(with_fallback, engine):
+    async with await with_fallback(context_limit=100) as gateway:
+        await ask(gateway, text="x" * 200)
+        with pytest.raises(NoWorkerAvailable, match=MODEL):
+            await ask(gateway, text="word " * 100)
+
+    assert 0 < body_seen(engine)["max_tokens"] <= 50
+
+
 async def test_a_model_that_answers_is_not_stood_in_for(with_fallback, engine):
     async with await with_fallback(engine.url + "/") as gateway:
         exchange = await ask(gateway)
