@@ -3,9 +3,6 @@
 from django.conf import settings
 from django.urls import reverse
 
-# What a browser puts around the file in a form.
-FRAMING_BYTES = 64 * 2**10
-
 
 def body_limits() -> dict[str, int]:
     """Bytes for each path; empty where this process does not serve the chat."""
@@ -15,4 +12,7 @@ def body_limits() -> dict[str, int]:
         "chat:attachments": settings.CHAT_MAX_ATTACHMENT_BYTES,
         "chat:transfer": settings.CHAT_IMPORT_MAX_BYTES,
     }
-    return {reverse(name): size + FRAMING_BYTES for name, size in largest.items()}
+    return {
+        reverse(name): size + settings.FORM_FRAMING_BYTES
+        for name, size in largest.items()
+    }

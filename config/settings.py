@@ -376,6 +376,15 @@ CHAT_TITLES = env.boolean("CHAT_TITLES", default=True)
 CHAT_TEMPORARY_EXPIRY = env.seconds("CHAT_TEMPORARY_EXPIRY", default=6 * 3600)
 # The largest file of conversations that is imported, unpacked.
 CHAT_IMPORT_MAX_BYTES = env.integer("CHAT_IMPORT_MAX_BYTES", 64 * 2**20, minimum=1)
+# What a browser puts around a file in a form.
+FORM_FRAMING_BYTES = 64 * 2**10
+# No address takes more: daphne, which reads a body before it asks whose it is, keeps no
+# more of one.
+LARGEST_BODY_BYTES = max(
+    MAX_BODY_BYTES,
+    CHAT_IMPORT_MAX_BYTES + FORM_FRAMING_BYTES,
+    CHAT_MAX_ATTACHMENT_BYTES + FORM_FRAMING_BYTES,
+)
 # Whether people may share conversations by link; off, links made before open no more.
 CHAT_SHARING = env.boolean("CHAT_SHARING", default=True)
 

@@ -31,8 +31,8 @@ class BoundedRequest(WebRequest):  # type: ignore[misc]
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
         # One byte too many is kept: by it the application sees, and says, that the
-        # body is too large.
-        room = settings.MAX_BODY_BYTES + 1 - self.content.tell()
+        # body is too large. Many addresses take less, as it knows.
+        room = settings.LARGEST_BODY_BYTES + 1 - self.content.tell()
         if room > 0:
             super().handleContentChunk(data[:room])
 

@@ -1,5 +1,6 @@
 """What stands between the pages of a running product and the network."""
 
+import json
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.product import Product, Response, quick_product
 
 SIGN_IN = "/accounts/login/"
+TRANSFER = "/library/transfer/"
 AS_BROWSERS = {"Content-Type": "application/x-www-form-urlencoded"}
 HTTPS = {"X-Forwarded-Proto": "https", "Host": "127.0.0.1"}
 
@@ -18,8 +20,18 @@ def cookies_of(answer: Response) -> SimpleCookie:
     return SimpleCookie(answer.headers.get("set-cookie", ""))
 
 
+def session_of(product: Product) -> str:
+    """The cookie of the first operator, signed in."""
+    cookies = cookies_of(sign_in(product, product.credentials.password))
+    return f"sessionid={cookies['sessionid'].value}"
+
+
 def signed_in(product: Product, password: str) -> bool:
     """Whether the first operator gets in with this password."""
+    return sign_in(product, password).status == 302
+
+
+def sign_in(product: Product, password: str) -> Response:
     token = cookies_of(product.call("GET", SIGN_IN, headers=AS_BROWSERS))["csrftoken"]
     form = {
         "login": product.credentials.username,
@@ -27,13 +39,12 @@ def signed_in(product: Product, password: str) -> bool:
         "csrfmiddlewaretoken": token.value,
     }
     cookie = {"Cookie": f"csrftoken={token.value}"}
-    answer = product.call(
+    return product.call(
         "POST",
         SIGN_IN,
         content=urlencode(form).encode(),
         headers=AS_BROWSERS | cookie,
     )
-    return answer.status == 302
 
 
 def test_behind_https_cookies_and_redirects_are_secure(
@@ -87,6 +98,37 @@ def test_a_stranger_leaves_no_large_file(new_var_dir: Callable[[], Path], server
         assert status(SIGN_IN, 2 * 2**20) == 403
         assert status("/attachments/", 99_000) == 403
         assert status("/library/transfer/", 4 * 2**20) == 403
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "daphne"])
+def test_an_import_may_be_larger_than_a_request_to_v1(
+    new_var_dir: Callable[[], Path], server: str
+):
+    message = {"id": "1", "parentId": None, "role": "user", "content": "x" * 200_000}
+    history = {"currentId": "1", "messages": {"1": message}}
+    chat = {"id": "long", "title": "long", "chat": {"history": history}}
+    file = json.dumps([chat]).encode()
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.json"'
+    form = head + b"\r\n\r\n" + file + b"\r\n--b--\r\n"
+    with quick_product(
+        new_var_dir(), f"--server={server}", MAX_BODY_BYTES="100000"
+    ) as product:
+        session = session_of(product)
+        page = product.call("GET", TRANSFER, headers={"Cookie": session})
+        token = cookies_of(page)["csrftoken"].value
+        as_form = {
+            "Content-Type": "multipart/form-data; boundary=b",
+            "X-CSRFToken": token,
+            "Cookie": f"{session}; csrftoken={token}",
+        }
+        answer = product.call("POST", TRANSFER, content=form, headers=as_form)
+        too_long = product.call(
+            "POST", "/v1/completions", product.credentials.api_key, file
+        )
+
+    assert answer.status == 200
+    assert b"1 conversation" in answer.body
+    assert too_long.status == 413
 
 
 @pytest.mark.redis
