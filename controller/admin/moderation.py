@@ -21,14 +21,15 @@ from unfold.widgets import (
 
 from controller.admin.base import AnnouncingAdmin
 from controller.admin.flags import READ_TEXT, in_one_word
+from controller.admin.moderation_bench import (
+    FACES,
+    BenchForm,
+    run_over_chats,
+    tried,
+)
 from controller.errors import ContentBlocked
 from controller.gateway import gateway, is_running
-from controller.models import (
-    LedgerEntry,
-    ModerationRule,
-    ServedModel,
-    Team,
-)
+from controller.models import ModerationRule, ServedModel, Team
 from controller.moderation.rules import Judging, scoped_rule
 from controller.moderation.starters import StarterSet, install, starters_of
 from controller.moderation.trials import (
@@ -43,12 +44,6 @@ LIST = "admin:controller_moderationrule_changelist"
 NUM_SHOWN = 3
 TRIAL = "_try"  # the button that was pressed: "text" or "messages"
 MAX_TRIAL_CHARS = 20_000
-# Those that requests come through.
-FACES = (
-    (LedgerEntry.Face.API.value, _("API")),
-    (LedgerEntry.Face.CHAT.value, _("Chat")),
-    (LedgerEntry.Face.BATCH.value, _("Batch")),
-)
 
 
 def chosen(label: Any, help_text: Any) -> forms.TypedMultipleChoiceField:
@@ -106,6 +101,12 @@ class ModerationRuleForm(forms.ModelForm):  # type: ignore[type-arg]
             "priority",
             "note",
         )
+        help_texts = {
+            "classifier": _(
+                "In place of terms and pattern: what judges the text. It reads prompts"
+                " only: an answer would have to wait for it until its last word."
+            )
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -219,12 +220,30 @@ class ModerationRuleAdmin(AnnouncingAdmin):
         (_("For whom"), {"fields": ("faces", "served_models", "teams")}),
     )
 
-    actions_list = ("install_starters",)
+    actions_list = ("bench", "install_starters")
     conditional_fields = {  # django-unfold reads it off the class
         "classifier_categories": "classifier",
         "on_failure": "classifier",
     }
     change_form_after_template = "controller/admin/rule_trial.html"
+
+    @action(  # type: ignore[untyped-decorator]
+        description=_("Test bench"), icon="science", permissions=["change"]
+    )
+    def bench(self, request: HttpRequest) -> HttpResponse:
+        """A form for a text and whose it is; sent, what all rules do to it."""
+        form = BenchForm(request.POST or None)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Test bench"),
+            "form": form,
+        }
+        if request.POST.get(TRIAL) == "messages":
+            context |= run_over_chats()
+        elif form.is_valid():
+            context |= tried(form)
+        return TemplateResponse(request, "controller/admin/rule_bench.html", context)
 
     @action(  # type: ignore[untyped-decorator]
         description=_("Starter rules"), icon="playlist_add", permissions=["add"]

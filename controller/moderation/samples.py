@@ -31,6 +31,11 @@ def register(face: str, source: Source) -> None:
     _sources[face] = source
 
 
+def faces() -> list[str]:
+    """Those whose texts are kept."""
+    return list(_sources)
+
+
 def recent(faces: Iterable[str], since: datetime, most: int) -> Iterator[Sample]:
     """The texts of these faces since then, at most so many of each; empty is all
     faces."""
