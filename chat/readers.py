@@ -77,10 +77,11 @@ def _num_staff() -> int:
 
 
 def _classifiers() -> list[str]:
-    """Those of the rules that are on, in the order of their names."""
-    rules = ModerationRule.objects.filter(enabled=True)
-    names = rules.exclude(classifier=None).values_list("classifier__name", flat=True)
-    return sorted(set(names))
+    """Those of the rules that are on and hold for the chat, in the order of their
+    names."""
+    rules = ModerationRule.objects.filter(enabled=True).exclude(classifier=None)
+    found = rules.values_list("classifier__name", "faces")
+    return sorted({name for name, faces in found if not faces or "chat" in faces})
 
 
 def _models(answers: dict[str, str]) -> list[AskedModel]:

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Permission
 from chat import library, sharing
 from chat.models import Conversation, Message
 from chat.readers import readers_of
+from controller.models import Classifier, ModerationRule
 from tests.chat.talks import Library, said
 from tests.factories import (
     make_ledger_entry,
@@ -76,6 +77,20 @@ def test_excerpts_that_moderation_keeps_count(user, talk):
     make_moderation_flag(request_id="of another conversation")
 
     assert told(user, talk)["num_flags"] == 1
+
+
+def test_classifiers_are_told_of_that_the_chat_is_sent_to(user, talk):
+    for name, fields in (
+        ("asked", {}),
+        ("of the API", {"faces": ["api"]}),
+        ("off", {"enabled": False}),
+        ("of the chat", {"faces": ["api", "chat"]}),
+    ):
+        judge = Classifier.objects.create(name=name, url="https://example.org/")
+        fields = {"category": "hate", "classifier": judge} | fields
+        ModerationRule.objects.create(name=name, **fields)
+
+    assert told(user, talk)["classifiers"] == ["asked", "of the chat"]
 
 
 def test_a_provider_elsewhere_is_told_of(user, talk):
