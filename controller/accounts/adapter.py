@@ -30,7 +30,10 @@ class Site:
     """The site as templates of letters know it."""
 
     name: str = field(default_factory=lambda: settings.SITE_NAME)
-    domain: str = field(default_factory=lambda: settings.PUBLIC_URL)
+    # Letters say that an account was made "on" it.
+    domain: str = field(
+        default_factory=lambda: settings.PUBLIC_URL or settings.SITE_NAME
+    )
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # untyped library

@@ -56,7 +56,7 @@ def _reason_against(name: str, password: str) -> str:
         User.username_validator(name)
         User._meta.get_field("username").run_validators(name)
     except ValidationError as exc:
-        return " ".join(exc.messages)
+        return " ".join(exc.messages).rstrip(".")
     if User.objects.filter(username__iexact=name).exists():
         return "an account of this name is there already"
     return ""

@@ -228,3 +228,17 @@ def test_letters_call_the_site_by_its_name(client, db, settings, mailoutbox):
     client.post(reverse("account_reset_password"), {"email": "ann@example.org"})
 
     assert "Example AI" in mailoutbox[0].body
+
+
+def test_a_letter_that_confirms_an_address_says_of_which_site(
+    client, db, settings, mailoutbox
+):
+    cache.clear()
+    settings.SITE_NAME, settings.PUBLIC_URL = "Example AI", ""
+    settings.SIGN_UP, settings.ACCOUNT_EMAIL_VERIFICATION = "open", "mandatory"
+    password = {"password1": "correct horse", "password2": "correct horse"}
+    account = {"username": "ann", "email": "ann@example.org"}
+
+    client.post(reverse("account_signup"), account | password)
+
+    assert "register an account on Example AI." in mailoutbox[0].body

@@ -313,7 +313,9 @@ def test_an_unreadable_engine_key_is_named_and_the_others_are_rotated(settings):
 def test_fastchats_accounts_are_taken_over_with_hashed_passwords(tmp_path):
     make_user(username="there", password="kept")
     file = tmp_path / "auth.txt"
-    file.write_text("ann:correct horse,bob:with:colons\nthere:stolen, :x\nno pair\n")
+    file.write_text(
+        "ann:correct horse,bob:with:colons\nthere:stolen, :x\nno pair\nDo Ra:x"
+    )
 
     said = output("import_accounts", str(file))
 
@@ -322,8 +324,10 @@ def test_fastchats_accounts_are_taken_over_with_hashed_passwords(tmp_path):
     assert bob.check_password("with:colons")
     assert "correct horse" not in ann.password
     assert User.objects.get(username="there").check_password("kept")
-    assert "2 accounts made, 3 skipped." in said
+    assert "2 accounts made, 4 skipped." in said
     assert "there: an account of this name is there already" in said
+    assert "Do Ra: Enter a valid username" in said
+    assert ".." not in said
     assert "stolen" not in said
 
 
