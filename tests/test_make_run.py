@@ -77,7 +77,9 @@ def make_run(folder: Path, home: Path) -> Iterator[Started]:
         "PATH": os.environ["PATH"],
         "PORT": str(free_port()),
         "PIP_CACHE_DIR": pip_cache(),
-        **{name: value for name, value in os.environ.items() if name[:4] == "PIP_"},
+        "npm_config_cache": str(Path.home() / ".npm"),
+        "npm_config_userconfig": str(Path.home() / ".npmrc"),
+        **{name: value for name, value in os.environ.items() if is_registrys(name)},
     }
     process = subprocess.Popen(
         ["make", "run"],
@@ -100,6 +102,11 @@ def make_run(folder: Path, home: Path) -> Iterator[Started]:
         collector.join(timeout=10)
         assert process.stdout is not None
         process.stdout.close()
+
+
+def is_registrys(name: str) -> bool:
+    """Whether this variable says where pip and npm find packages."""
+    return name.startswith(("PIP_", "npm_config_", "NODE_EXTRA_"))
 
 
 def pip_cache() -> str:

@@ -7,20 +7,20 @@ address with a parameter that has no sample fails the test.
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 from playwright.sync_api import Browser, Page, expect
 
+from deploy.frontend import PACKAGES
 from tests.chromium import DESKTOP, PHONE
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, manage, running_product, set_up
 
 pytestmark = pytest.mark.browser
 
-AXE = Path(__file__).parent / "axe" / "axe.min.js"
+AXE = PACKAGES / "axe-core" / "axe.min.js"
 RUN = """async (rules) => {
     const standard = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
     const runOnly = rules ?? { type: "tag", values: standard };

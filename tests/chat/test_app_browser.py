@@ -34,6 +34,7 @@ def installed(page: Page) -> None:
 
 def test_the_first_page_is_light_and_brings_no_heavy_renderer(open_page):
     page = open_page("/accounts/", service_workers="block")
+    page.wait_for_load_state("networkidle")  # what comes late is not the first page's
     session = page.context.new_cdp_session(page)
     session.send("Network.enable")
     session.send("Network.setCacheDisabled", {"cacheDisabled": True})

@@ -4,7 +4,7 @@
  * needs it; painting waits until the page has nothing better to do.
  */
 
-import purifier from "../vendor/dompurify/purify.es.js";
+import purifier from "../vendor/dompurify/purify.es.mjs";
 
 // Longer code stays plain: its colours would cost more than they tell.
 const LONGEST = 20_000;

@@ -9,7 +9,7 @@
  */
 
 import { marked } from "../vendor/marked/marked.esm.js";
-import purifier from "../vendor/dompurify/purify.es.js";
+import purifier from "../vendor/dompurify/purify.es.mjs";
 import { CodeBlock } from "./code.js";
 import { make } from "./dom.js";
 import { mathExtensions, showMath } from "./math.js";
