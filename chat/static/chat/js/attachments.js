@@ -42,13 +42,13 @@ export class Attachments {
     this.onChange = onChange;
     this.tray = byId("tray");
     this.fit = byId("fit");
-    this.chooser = byId("files");
+    this.chooser = byId("files", HTMLInputElement);
     /** @type {Item[]} */
     this.items = [];
     byId("attach").hidden = !maxFiles;
     byId("attach").onclick = () => this.choose();
     this.chooser.onchange = () => {
-      this.add([...this.chooser.files]);
+      this.add([...(this.chooser.files ?? [])]);
       this.chooser.value = "";
     };
     byId("prompt").addEventListener("paste", (event) => this.paste(event));
@@ -167,6 +167,7 @@ export class Attachments {
   listenForDrops() {
     const stage = byId("stage");
     const veil = byId("drop");
+    /** @param {DragEvent} event */
     const hasFiles = (event) => this.maxFiles && event.dataTransfer?.types.includes("Files");
     stage.addEventListener("dragover", (event) => {
       if (!hasFiles(event)) return;

@@ -2,19 +2,29 @@
 /** Where one chooses the models that are asked side by side, each with its parameters. */
 
 import { letterOf } from "./comparison.js";
-import { byId, iconButton, make } from "./dom.js";
+import { byId, iconButton, make, within } from "./dom.js";
 import { say } from "./words.js";
 
 const MOST = 4;
 
-const PARAMETERS = [
-  { name: "temperature", word: "temperature", min: 0, max: 2, step: "any" },
-  { name: "top_p", word: "topP", min: 0.01, max: 1, step: "any" },
-  { name: "max_tokens", word: "maxTokens", min: 1, step: 1 },
-  { name: "seed", word: "seed", min: 0, step: 1 },
-];
+/** @import { Slot } from "../../../frontend/types/protocol" */
 
-/** @typedef {{model: string} & Record<string, any>} Slot */
+/**
+ * @typedef {object} Field
+ * @property {Exclude<keyof Slot, "model">} name
+ * @property {string} word
+ * @property {string} min
+ * @property {string} [max]
+ * @property {string} step
+ */
+
+/** @type {Field[]} */
+const PARAMETERS = [
+  { name: "temperature", word: "temperature", min: "0", max: "2", step: "any" },
+  { name: "top_p", word: "topP", min: "0.01", max: "1", step: "any" },
+  { name: "max_tokens", word: "maxTokens", min: "1", step: "1" },
+  { name: "seed", word: "seed", min: "0", step: "1" },
+];
 
 export class ComparePanel {
   /**
@@ -26,8 +36,7 @@ export class ComparePanel {
     this.onChange = onChange;
     /** @type {Slot[]} what is asked side by side; [] for one model as ever */
     this.slots = [];
-    /** @type {HTMLDialogElement} */
-    this.dialog = byId("compare");
+    this.dialog = byId("compare", HTMLDialogElement);
     this.button = byId("open-compare");
     this.rows = byId("compare-slots");
     this.add = byId("compare-add");
@@ -108,8 +117,8 @@ export class ComparePanel {
   renumber() {
     const rows = [...this.rows.children];
     for (const [index, row] of rows.entries()) {
-      row.querySelector("legend").textContent = letterOf(index);
-      row.querySelector(".slot-head button").hidden = rows.length <= 2;
+      within(row, "legend").textContent = letterOf(index);
+      within(row, ".slot-head button").hidden = rows.length <= 2;
     }
     this.add.hidden = rows.length >= MOST;
   }
@@ -117,18 +126,20 @@ export class ComparePanel {
   /** @returns {Slot[]} what stands in the form */
   get filled() {
     return [...this.rows.children].map((row) => {
-      const slot = { model: row.querySelector("select").value };
-      for (const input of row.querySelectorAll("input")) {
-        if (input.value !== "") slot[input.name] = input.valueAsNumber;
+      /** @type {Slot} */
+      const slot = { model: within(row, "select", HTMLSelectElement).value };
+      for (const { name } of PARAMETERS) {
+        const input = within(row, `[name="${name}"]`, HTMLInputElement);
+        if (input.value !== "") slot[name] = input.valueAsNumber;
       }
       return slot;
     });
   }
 }
 
-/** @param {{name: string, word: string}} parameter @param {Slot} slot */
+/** @param {Field} parameter @param {Slot} slot */
 function parameterField({ name, word, ...bounds }, slot) {
   const input = make("input", { type: "number", name, ...bounds });
-  input.value = slot[name] ?? "";
+  input.value = String(slot[name] ?? "");
   return make("label", {}, say(word), input);
 }

@@ -5,13 +5,15 @@ import { make } from "./dom.js";
 import { AnswerView } from "./message.js";
 import { say } from "./words.js";
 
+/** @import { Outcome } from "../../../frontend/types/protocol" */
+
 /** @param {number} index */
 export const letterOf = (index) => String.fromCharCode(65 + index);
 
 /**
  * @typedef {object} Comparison
  * @property {string} prompt
- * @property {"" | "winner" | "tie" | "all_bad"} outcome
+ * @property {"" | Outcome} outcome
  * @property {string | null} winner
  * @property {string} chosen the answer with which the conversation goes on
  * @property {import("./message.js").Message[]} messages
@@ -28,6 +30,8 @@ export class ComparisonView {
   /** @param {import("./message_actions.js").MessageActions} actions */
   constructor(actions) {
     this.actions = actions;
+    /** @type {Comparison | null} */
+    this.comparison = null;
     /** @type {AnswerView[]} */
     this.views = [];
     this.columns = make("div", { className: "columns" });
@@ -68,15 +72,15 @@ export class ComparisonView {
 
   /** Votes are taken once all answers are there. */
   showVotes() {
+    if (!this.comparison) return;
     const { prompt, outcome, winner } = this.comparison;
     const isOpen = !this.views.some((view) => view.isStreaming);
-    const focused = [...this.votes.children].indexOf(
-      /** @type {any} */ (document.activeElement),
-    );
+    const focused = [...this.votes.children].findIndex((vote) => vote === document.activeElement);
+    /** @param {string} label @param {Outcome} voted @param {string | null} id */
     const button = (label, voted, id) => {
       const isVoted = outcome === voted && winner === id;
-      const options = { type: "button", className: "button", disabled: !isOpen };
-      const element = make("button", options, label);
+      const element = make("button", { type: "button", className: "button" }, label);
+      element.disabled = !isOpen;
       element.setAttribute("aria-pressed", String(isVoted));
       element.onclick = () => this.actions.vote(prompt, voted, id);
       return element;

@@ -19,9 +19,9 @@ export class Composer {
    * @param {() => void} options.onStop
    */
   constructor({ maxChars, attachments, queue, drafts, onSend, onStop }) {
-    this.form = byId("composer");
-    this.input = byId("prompt");
-    this.button = byId("send");
+    this.form = byId("composer", HTMLFormElement);
+    this.input = byId("prompt", HTMLTextAreaElement);
+    this.button = byId("send", HTMLButtonElement);
     this.later = byId("send-later");
     this.refusal = byId("refusal");
     this.maxChars = maxChars;
@@ -71,7 +71,10 @@ export class Composer {
     else if (this.isEager) this.send();
   }
 
-  /** Enter sends, but not while an input method composes, nor on a phone. */
+  /**
+   * Enter sends, but not while an input method composes, nor on a phone.
+   * @param {KeyboardEvent} event
+   */
   key(event) {
     if (event.defaultPrevented || event.key !== "Enter") return;
     if (event.shiftKey || !hasKeyboard.matches) return;
@@ -80,6 +83,7 @@ export class Composer {
     this.send();
   }
 
+  /** @param {SubmitEvent} event */
   submit(event) {
     event.preventDefault();
     if (this.isBusy) this.onStop();

@@ -6,14 +6,16 @@ import { count, say } from "./words.js";
 
 const NEARLY = 0.8;
 
-/** The tokens that the engine has counted; 0 where it has not. */
+/** @import { Message } from "./message.js" */
+
+/** The tokens that the engine has counted; 0 where it has not. @param {Message[]} messages */
 function takenBy(messages) {
   const counted = messages.findLast((message) => message.prompt_tokens);
-  return counted ? counted.prompt_tokens + (counted.completion_tokens ?? 0) : 0;
+  return (counted?.prompt_tokens ?? 0) + (counted?.completion_tokens ?? 0);
 }
 
 /**
- * @param {import("./message.js").Message[]} messages of the path that is shown
+ * @param {Message[]} messages of the path that is shown
  * @param {number} length of the model's context in tokens; 0: unknown
  */
 export function showContext(messages, length) {

@@ -2,11 +2,10 @@
 // Runs in a sandboxed frame: it gets the source of a diagram and answers with an SVG. The
 // page shows that as a picture, so it must be well-formed XML, and say its size.
 
-/** @type {any} */
-const { mermaid } = /** @type {any} */ (window);
+const { mermaid } = window;
 let numDrawn = 0;
 
-/** @param {string} source @param {string} theme */
+/** @param {string} source @param {"dark" | "default"} theme */
 async function draw(source, theme) {
   mermaid.initialize({
     startOnLoad: false,

@@ -33,11 +33,15 @@ class Renderer {
     this.frame = null;
     /** @type {Promise<void>} */
     this.ready = Promise.resolve();
-    /** @type {Promise<any>} */
+    /** @type {Promise<unknown>} */
     this.last = Promise.resolve();
   }
 
-  /** The picture, or null for what is no diagram. @param {string} source */
+  /**
+   * The picture, or null for what is no diagram.
+   * @param {string} source
+   * @returns {Promise<Picture | null>}
+   */
   draw(source) {
     const drawn = this.last.then(() => this.ask(source));
     this.last = drawn;
@@ -81,9 +85,18 @@ class Renderer {
   }
 }
 
-const isSize = (number) => Number.isFinite(number) && number > 0 && number < LARGEST;
-const isPicture = (picture) =>
-  typeof picture?.svg === "string" && isSize(picture.width) && isSize(picture.height);
+/** @typedef {{svg: string, width: number, height: number}} Picture */
+
+/** @param {unknown} size */
+const isSize = (size) => typeof size === "number" && size > 0 && size < LARGEST;
+
+/**
+ * Whether the frame, which a diagram may have taken over, answered with a picture.
+ * @param {any} answer
+ * @returns {answer is Picture}
+ */
+const isPicture = (answer) =>
+  typeof answer?.svg === "string" && isSize(answer.width) && isSize(answer.height);
 
 const renderer = new Renderer();
 /** @type {Set<WeakRef<Diagram>>} */
@@ -99,7 +112,7 @@ export class Diagram {
     this.block = block;
     this.image = make("img", { className: "diagram", alt: say("diagram"), hidden: true });
     this.button = make("button", { type: "button", hidden: true });
-    this.button.onclick = () => this.show(this.image.hidden);
+    this.button.onclick = () => this.show(Boolean(this.image.hidden));
     block.buttons.prepend(this.button);
     block.element.append(this.image);
     drawn.add(new WeakRef(this));

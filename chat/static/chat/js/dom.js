@@ -2,22 +2,57 @@
 /** Making and finding elements. Text only ever enters as text. */
 
 /**
- * The element with this id, which the template promises.
+ * The element with this id, which the template promises, and of this kind.
+ * @template {HTMLElement} [T=HTMLElement]
  * @param {string} id
- * @returns {any}
+ * @param {new () => T} [kind]
+ * @returns {T}
  */
-export function byId(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no #${id}`);
-  return found;
+export function byId(id, kind) {
+  return promised(document.getElementById(id), `#${id}`, kind);
+}
+
+/**
+ * The first element below `root` that fits, which its template promises.
+ * @template {HTMLElement} [T=HTMLElement]
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @param {new () => T} [kind]
+ * @returns {T}
+ */
+export function within(root, selector, kind) {
+  return promised(root.querySelector(selector), selector, kind);
+}
+
+/**
+ * The first element below `root` that fits, if there is one.
+ * @param {ParentNode} root
+ * @param {string} selector
+ */
+export function seek(root, selector) {
+  const found = root.querySelector(selector);
+  return found instanceof HTMLElement ? found : null;
+}
+
+/**
+ * @template {HTMLElement} T
+ * @param {Element | null} found
+ * @param {string} name
+ * @param {new () => T} [kind]
+ * @returns {T}
+ */
+function promised(found, name, kind) {
+  if (found instanceof (kind ?? HTMLElement)) return /** @type {T} */ (found);
+  throw new Error(`the page has no ${name} that is ${kind?.name ?? "an element"}`);
 }
 
 /**
  * A new element; `options` are its properties, `children` its nodes or texts.
- * @param {string} tag
- * @param {Record<string, any>} [options]
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Partial<HTMLElementTagNameMap[K]>} [options]
  * @param {...(Node | string)} children
- * @returns {any}
+ * @returns {HTMLElementTagNameMap[K]}
  */
 export function make(tag, options = {}, ...children) {
   const element = document.createElement(tag);

@@ -7,7 +7,7 @@ import { recall, remember } from "./memory.js";
 const LONGEST = 50_000;
 const PATIENCE = 300;
 
-/** @typedef {{text: string, files: any[]}} Draft */
+/** @typedef {import("./queue.js").Prompt} Draft */
 
 export class Drafts {
   /** @param {number} user @param {() => string | null} conversation */

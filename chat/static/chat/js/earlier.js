@@ -48,6 +48,7 @@ export class Earlier {
     if (this.ask(firstId)) this.asked = firstId;
   }
 
+  /** @param {import("../../../frontend/types/protocol").EarlierPage} page */
   show({ before, messages, has_earlier: isMore }) {
     const first = this.transcript.views[0];
     if (first?.message.id !== before) return; // another path is shown by now

@@ -29,6 +29,7 @@ const fileOf = new Map(
   ),
 );
 
+/** @type {import("dompurify").Config & {RETURN_DOM_FRAGMENT: true}} */
 const PURIFY = {
   ALLOWED_TAGS: ["span"],
   ALLOWED_ATTR: ["class"],
@@ -36,10 +37,13 @@ const PURIFY = {
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
 };
-/** @type {any} */
-const DOMPurify = purifier;
+/** @import { Highlighter } from "../vendor/highlight/core.min.js" */
 
-/** The highlighter, which knows the language of this file by then. @param {string} file */
+/**
+ * The highlighter, which knows the language of this file by then.
+ * @param {string} file
+ * @returns {Promise<Highlighter>}
+ */
 async function load(file) {
   const [{ default: highlighter }, { default: grammar }] = await Promise.all([
     import("../vendor/highlight/core.min.js"),
@@ -105,12 +109,12 @@ export class Colours {
     }
   }
 
-  /** @param {any} highlighter */
+  /** @param {Highlighter} highlighter */
   colour(highlighter) {
     const began = performance.now();
     const { text } = this;
     const { value } = highlighter.highlight(text, { language: this.file });
-    this.element.replaceChildren(DOMPurify.sanitize(value, PURIFY), this.tail);
+    this.element.replaceChildren(purifier.sanitize(value, PURIFY), this.tail);
     this.tail.data = "";
     this.painted = text;
     this.rest = (performance.now() - began) * REST;

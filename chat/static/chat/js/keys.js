@@ -41,7 +41,7 @@ class Tabs {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    const from = this.tabs.indexOf(/** @type {any} */ (document.activeElement));
+    const from = this.tabs.findIndex((tab) => tab === document.activeElement);
     const to = (from + step + this.tabs.length) % this.tabs.length;
     this.show(to);
     this.tabs[to].focus();

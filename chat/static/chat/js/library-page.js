@@ -2,8 +2,9 @@
 /** The lists of conversations: one tick for all of them. */
 
 const all = /** @type {HTMLInputElement | null} */ (document.getElementById("tick-all"));
-/** @type {HTMLInputElement[]} */
-const ticks = [...document.querySelectorAll("input[name=ids]")];
+/** @type {NodeListOf<HTMLInputElement>} */
+const found = document.querySelectorAll("input[name=ids]");
+const ticks = [...found];
 
 function count() {
   const number = ticks.filter((tick) => tick.checked).length;

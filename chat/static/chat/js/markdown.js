@@ -21,9 +21,9 @@ const LONGEST_BLOCK = 20_000;
 const BLOCKS_KEPT_OPEN = 2;
 const FENCE_END = /\n {0,3}(?:`{3,}|~{3,})[ \t]*\n*$/;
 
-/** @type {any} */
-const DOMPurify = purifier;
+/** @import { Token, Tokens } from "marked" */
 
+/** @type {import("dompurify").Config & {RETURN_DOM_FRAGMENT: true}} */
 const PURIFY = {
   ALLOWED_TAGS: [
     "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6",
@@ -65,7 +65,7 @@ marked.use({
 // The classes that are made here: of formulas, and of the languages of nested code.
 const CLASSES = /^(?:math(?: math-display)?|language-[\w+#.-]{1,30}|hljs-[\w -]+)$/;
 
-DOMPurify.addHook("afterSanitizeAttributes", (node) => {
+purifier.addHook("afterSanitizeAttributes", (node) => {
   if (!CLASSES.test(node.getAttribute?.("class") ?? "")) node.removeAttribute?.("class");
   if (node.nodeName === "A") {
     node.setAttribute("target", "_blank");
@@ -84,21 +84,24 @@ class Block {
     this.raw = "";
     this.element = make("div", { className: "block" });
     this.element.dir = "auto";
-    /** @type {any} */
+    /** @type {CodeBlock | null} */
     this.code = null;
   }
 
-  /** @param {any} token */
+  /** @param {Token} token */
   show(token) {
     if (token.raw === this.raw) return;
     this.raw = token.raw;
-    if (token.type === "code") this.showCode(token);
+    if (token.type === "code") this.showCode(/** @type {Tokens.Code} */ (token));
     else if (token.type === "plain" || token.raw.length > LONGEST_BLOCK)
       this.showPlain(token.raw);
     else this.showHtml(token);
   }
 
-  /** In place, so that a growing code block keeps its selection and its scrolling. */
+  /**
+   * In place, so that a growing code block keeps its selection and its scrolling.
+   * @param {Tokens.Code} token
+   */
   showCode({ raw, text, lang }) {
     if (!this.code) {
       this.code = new CodeBlock();
@@ -114,11 +117,11 @@ class Block {
     this.element.replaceChildren(make("p", { className: "plain", textContent: text }));
   }
 
-  /** @param {any} token */
+  /** @param {Token} token */
   showHtml(token) {
     this.code = null;
     try {
-      const fragment = DOMPurify.sanitize(marked.parser([token]), PURIFY);
+      const fragment = purifier.sanitize(marked.parser([token]), PURIFY);
       this.element.replaceChildren(fragment);
     } catch {
       this.showPlain(token.raw); // nested deeper than the stack
@@ -167,7 +170,10 @@ export class Markdown {
     this.settle(source, tokens, shown.at(-BLOCKS_KEPT_OPEN));
   }
 
-  /** Links that are defined anywhere change blocks whose own text stayed the same. */
+  /**
+   * Links that are defined anywhere change blocks whose own text stayed the same.
+   * @param {Token[]} tokens
+   */
   forget(tokens) {
     if (!tokens.some((token) => token.type === "def")) return;
     for (const block of this.blocks) block.raw = "";
@@ -182,7 +188,12 @@ export class Markdown {
     return this.blocks[index];
   }
 
-  /** The last blocks may still change: a list goes on, a line becomes a heading. */
+  /**
+   * The last blocks may still change: a list goes on, a line becomes a heading.
+   * @param {string} source
+   * @param {Token[]} tokens
+   * @param {Token} [open] the first of those
+   */
   settle(source, tokens, open) {
     if (!open) return;
     for (const token of tokens) {
@@ -193,9 +204,10 @@ export class Markdown {
   }
 }
 
+/** @param {Token} token */
 const isShown = (token) => token.type !== "space" && token.type !== "def";
 
-/** The text's top-level blocks. @param {string} text @returns {any[]} */
+/** The text's top-level blocks. @param {string} text @returns {Token[]} */
 function parsed(text) {
   const plain = { type: "plain", raw: text };
   const longest = Math.max(...text.split(/\n[ \t]*\n/).map((part) => part.length));

@@ -44,11 +44,14 @@ function matched(patterns, text) {
 const escaped = (text) =>
   text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 
-/** @param {{source: string, isDisplay: boolean}} token */
+/** @import { Tokens, TokenizerAndRendererExtension } from "marked" */
+
+/** @param {Tokens.Generic} token of ours: its source, and whether it stands alone */
 function renderer({ source, isDisplay }) {
   return `<code class="math${isDisplay ? " math-display" : ""}">${escaped(source)}</code>`;
 }
 
+/** @type {TokenizerAndRendererExtension} */
 const block = {
   name: "mathBlock",
   level: "block",
@@ -65,6 +68,7 @@ const block = {
   renderer: (token) => `<p>${renderer(token)}</p>`,
 };
 
+/** @type {TokenizerAndRendererExtension} */
 const inline = {
   name: "mathInline",
   level: "inline",
@@ -83,11 +87,12 @@ const inline = {
 /** What the Markdown parser is to know. */
 export const mathExtensions = [block, inline];
 
-/** @type {Promise<any> | null} */
+/** @typedef {typeof import("katex").default} Katex */
+/** @type {Promise<Katex | null> | null} */
 let loading = null;
-/** @type {any} */
+/** @type {Katex | null} */
 let katex = null;
-/** @type {Map<string, Node>} */
+/** @type {Map<string, Node | null>} */
 const shown = new Map();
 
 /** KaTeX, its style sheet and, by that, its fonts; null without network. */
@@ -99,7 +104,7 @@ function load() {
     sheet.href = new URL("katex.min.css", folder).href;
     const script = document.createElement("script");
     script.src = new URL("katex.min.js", folder).href;
-    script.onload = () => resolve((katex = /** @type {any} */ (window).katex));
+    script.onload = () => resolve((katex = window.katex));
     script.onerror = () => resolve(null);
     document.head.append(sheet, script);
   });
@@ -135,10 +140,11 @@ function nodeOf(source, displayMode) {
 /** @param {string} source @param {boolean} displayMode */
 function rendered(source, displayMode) {
   const element = document.createElement(displayMode ? "div" : "span");
-  const options = { displayMode, throwOnError: true, strict: "ignore", trust: false };
-  const bounds = { maxExpand: 500, maxSize: 20 };
+  const bounds = { maxExpand: 500, maxSize: 20, trust: false };
   try {
-    katex.render(source, element, { ...options, ...bounds });
+    katex?.render(source, element, {
+      displayMode, throwOnError: true, strict: "ignore", ...bounds,
+    });
   } catch {
     return null; // no TeX, or more of it than is good: the source stays
   }

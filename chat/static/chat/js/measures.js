@@ -6,18 +6,24 @@ import { recall, remember } from "./memory.js";
 import { actionButton } from "./toolbar.js";
 import { count, decimal, hundredth, say, significant } from "./words.js";
 
+/** @type {import("../../../frontend/types/protocol").Page} */
 const { currency } = JSON.parse(byId("page").textContent);
 
 const CLASS = "shows-measures";
 
-/** "212 tokens · first token after 0.42 s · 31.5 tokens/s", as far as it is known. */
+/** @import { Message } from "./message.js" */
+
+/**
+ * "212 tokens · first token after 0.42 s · 31.5 tokens/s", as far as it is known.
+ * @param {Message} message
+ */
 function measuresOf(message) {
   const { prompt_tokens: read, completion_tokens: tokens, ttft_seconds: ttft } = message;
   const parts = [];
   if (tokens) parts.push(say("tokens", { count: count(tokens) }));
   if (ttft !== null) parts.push(say("ttft", { seconds: hundredth(ttft) }));
   const decoding = (message.duration_seconds ?? 0) - (ttft ?? 0);
-  if (tokens > 1 && ttft !== null && decoding > 0.05) {
+  if (tokens && tokens > 1 && ttft !== null && decoding > 0.05) {
     parts.push(say("speed", { count: decimal((tokens - 1) / decoding) }));
   }
   if (read) parts.push(say("promptTokens", { count: count(read) }));
@@ -44,7 +50,7 @@ export function recallMeasures() {
   show(recall("measures") === "shown");
 }
 
-/** The numbers, and the button that shows them; [] where none are known. */
+/** The numbers, and the button that shows them; [] where none are known. @param {Message} message */
 export function measureParts(message) {
   const measures = measuresOf(message);
   if (!measures) return [];

@@ -16,17 +16,20 @@ export function setOpen(menu, isOpen) {
   button.setAttribute("aria-expanded", String(isOpen));
 }
 
+/** @param {Element} menu */
 const isOpen = (menu) => !parts(menu).items.hidden;
 
 /** @param {Element} menu @param {number} step */
 function moveFocus(menu, step) {
-  const all = [...parts(menu).items.querySelectorAll("a, button")];
-  const from = all.indexOf(/** @type {any} */ (document.activeElement));
+  /** @type {NodeListOf<HTMLElement>} */
+  const found = parts(menu).items.querySelectorAll("a, button");
+  const all = [...found];
+  const from = all.findIndex((item) => item === document.activeElement);
   const to = from < 0 ? (step > 0 ? 0 : all.length - 1) : from + step;
-  /** @type {HTMLElement} */ (all.at(to % all.length))?.focus();
+  all.at(to % all.length)?.focus();
 }
 
-/** @param {Element} menu @param {KeyboardEvent} event */
+/** @param {HTMLElement} menu @param {KeyboardEvent} event */
 function onKey(menu, event) {
   if (event.key === "Escape" && isOpen(menu)) {
     setOpen(menu, false);
@@ -40,13 +43,14 @@ function onKey(menu, event) {
 
 /** Make every `.menu` of the page work. */
 export function enableMenus() {
-  const menus = [...document.querySelectorAll(".menu")];
+  /** @type {NodeListOf<HTMLElement>} */
+  const menus = document.querySelectorAll(".menu");
   for (const menu of menus) {
     parts(menu).button.addEventListener("click", () => setOpen(menu, !isOpen(menu)));
-    menu.addEventListener("keydown", (event) => onKey(menu, /** @type {any} */ (event)));
+    menu.addEventListener("keydown", (event) => onKey(menu, event));
     menu.addEventListener("focusout", (event) => {
-      const next = /** @type {FocusEvent} */ (event).relatedTarget;
-      if (next && !menu.contains(/** @type {Node} */ (next))) setOpen(menu, false);
+      const next = event.relatedTarget;
+      if (next instanceof Node && !menu.contains(next)) setOpen(menu, false);
     });
   }
   document.addEventListener("pointerdown", (event) => {

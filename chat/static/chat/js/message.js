@@ -3,7 +3,7 @@
 
 import { chipsOf } from "./chips.js";
 import { copyText } from "./clipboard.js";
-import { icon, make } from "./dom.js";
+import { icon, make, within } from "./dom.js";
 import { measureParts } from "./measures.js";
 import { PromptEditor } from "./prompt_editor.js";
 import { Prose } from "./prose.js";
@@ -39,14 +39,30 @@ import { about, count, say, sayError, sayFailure } from "./words.js";
 
 /** @typedef {import("./message_actions.js").MessageActions} Actions */
 /** @typedef {{letter: string, detail: string, isChosen: boolean}} Column */
+/** @typedef {PromptView | AnswerView} View */
+/** @import { Opinion, Place } from "../../../frontend/types/protocol" */
 
-/** A message's view, of the kind that its role asks for. */
+/**
+ * A prompt that the server has not taken yet: it has no id.
+ * @param {string} content
+ * @param {import("./chips.js").Attached[]} attached
+ */
+export const pendingPrompt = (content, attached) =>
+  /** @type {Message} */ ({ id: "", role: "user", content, attached });
+
+/**
+ * A message's view, of the kind that its role asks for.
+ * @param {Message} message
+ * @param {Actions} actions
+ * @returns {View}
+ */
 export function viewOf(message, actions) {
   return message.role === "assistant"
     ? new AnswerView(message, actions)
     : new PromptView(message, actions);
 }
 
+/** @param {() => string} text */
 function copyButton(text) {
   const button = actionButton("copy", "copy", say("copy"), async () => {
     await copyText(text());
@@ -75,6 +91,10 @@ export class PromptView {
     const options = { className: "message message-user", tabIndex: -1 };
     this.element = make("article", options, ...parts);
     this.showFoot();
+  }
+
+  get isStreaming() {
+    return false;
   }
 
   /** @param {Message} message */
@@ -155,10 +175,7 @@ export class AnswerView {
     return this.place !== "";
   }
 
-  /**
-   * Show the place in line for a worker; position 0: it is this answer's turn.
-   * @param {{position: number, length: number, seconds: number | null}} place
-   */
+  /** Show the place in line for a worker. @param {Place} place */
   wait(place) {
     this.place = placeOf(place);
     this.render();
@@ -200,7 +217,7 @@ export class AnswerView {
     return isWhole;
   }
 
-  /** The reader's opinion is stored. @param {Partial<Message>} opinion */
+  /** The reader's opinion is stored. @param {Opinion} opinion */
   judge(opinion) {
     this.message = { ...this.message, ...opinion };
     this.showFoot();
@@ -276,7 +293,13 @@ export class AnswerView {
     }
   }
 
-  /** A card with what happened, what to do, and a button that does it. */
+  /**
+   * A card with what happened, what to do, and a button that does it.
+   * @param {string} name of the icon
+   * @param {string} title
+   * @param {string} text
+   * @param {string} [detail]
+   */
   card(name, title, text, detail = "") {
     const words = make("div", { className: "card-text" });
     words.append(make("strong", { textContent: title }), text);
@@ -340,6 +363,7 @@ export class AnswerView {
     ];
   }
 
+  /** @param {"rateUp" | "rateDown"} action @param {string} name @param {-1 | 1} rating */
   rateButton(action, name, rating) {
     const { id, rating: present, rating_reason: reason } = this.message;
     const isPressed = present === rating;
@@ -353,15 +377,21 @@ export class AnswerView {
     return button;
   }
 
-  /** Ask the reader for words under the answer. */
+  /**
+   * Ask the reader for words under the answer.
+   * @param {string} label
+   * @param {string} text
+   * @param {(text: string) => void} onSend
+   */
   ask(label, text, onSend) {
     this.remark?.remove();
-    this.remark = remarkForm(say(label), text, onSend, () => {
-      this.remark.remove();
+    const remark = remarkForm(say(label), text, onSend, () => {
+      remark.remove();
       this.element.focus();
     });
-    this.element.append(this.remark);
-    this.remark.querySelector("textarea").focus();
+    this.remark = remark;
+    this.element.append(remark);
+    within(remark, "textarea").focus();
   }
 
   /** How it ended, where that is no matter of course, and the way on. */
@@ -380,7 +410,7 @@ function isCut({ state, finish_reason: reason }) {
   return state === "stopped" || (state === "complete" && reason === "length");
 }
 
-/** "All workers are busy. Place 3 of 7 in line · about 40 s"; "" for no place. */
+/** "All workers are busy. Place 3 of 7 in line · about 40 s"; "" for no place. @param {Place} place */
 function placeOf({ position, length, seconds }) {
   if (!position) return "";
   const place = say("waiting", { position: count(position), length: count(length) });

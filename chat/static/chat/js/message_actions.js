@@ -1,16 +1,18 @@
 // @ts-check
 /** What readers do to messages: each becomes one message to the server. */
 
-import { byId } from "./dom.js";
+import { byId, seek } from "./dom.js";
 import { offerUndo } from "./undo.js";
 import { say } from "./words.js";
+
+/** @import { Asking, ClientMessage, Outcome } from "../../../frontend/types/protocol" */
 
 export class MessageActions {
   /**
    * @param {object} page
-   * @param {(message: object, on?: {refused?: () => void}) => boolean} page.ask to be
+   * @param {(message: Asking, on?: {refused?: () => void}) => boolean} page.ask to be
    *   answered by a new path
-   * @param {(message: object) => boolean} page.tell
+   * @param {(message: ClientMessage) => boolean} page.tell
    * @param {() => import("./models.js").Models} page.models
    * @param {(id: string) => void} page.hideFrom
    */
@@ -20,12 +22,16 @@ export class MessageActions {
     this.chosen = null;
   }
 
-  /** Another answer beside this one, of the model that is picked, or of this one. */
+  /**
+   * Another answer beside this one, of the model that is picked, or of this one.
+   * @param {string} id
+   * @param {string} [model]
+   */
   retry(id, model = this.pickedModel) {
     if (this.page.ask({ type: "retry", message: id, model })) this.page.hideFrom(id);
   }
 
-  /** The models that can answer again. @returns {import("./popup.js").Item[]} */
+  /** The models that can answer again. @param {string} id @returns {import("./popup.js").Item[]} */
   retryItems(id) {
     return this.page.models().models.map(({ name, description }) => ({
       label: name,
@@ -39,12 +45,11 @@ export class MessageActions {
     return models.isAvailable ? models.chosen : "";
   }
 
-  /** Ask the prompt anew. @param {any} view @param {string} text */
-  edit(view, text) {
-    const message = { type: "edit", message: view.message.id, text };
-    const release = () => view.editor?.hold(false);
+  /** Ask the prompt anew. @param {import("./message.js").PromptView} view @param {string} text */
+  edit({ message: { id }, editor }, text) {
     const model = this.page.models().chosen;
-    if (this.page.ask({ ...message, model }, { refused: release })) view.editor.hold(true);
+    const refused = () => editor?.hold(false);
+    if (this.page.ask({ type: "edit", message: id, text, model }, { refused })) editor?.hold(true);
   }
 
   /** Have an answer that was cut go on. @param {string} id */
@@ -57,7 +62,12 @@ export class MessageActions {
     if (this.page.tell({ type: "choose", message: id })) this.chosen = { id, action };
   }
 
-  /** Of the answers side by side one is the best, or none. */
+  /**
+   * Of the answers side by side one is the best, or none.
+   * @param {string} prompt
+   * @param {Outcome} outcome
+   * @param {string | null} winner
+   */
   vote(prompt, outcome, winner) {
     this.page.tell({ type: "vote", prompt, outcome, winner });
   }
@@ -79,12 +89,15 @@ export class MessageActions {
     this.page.tell({ type: "flag", message: id, reason });
   }
 
-  /** After a new path: who moved between versions by keyboard is still there. */
+  /**
+   * After a new path: who moved between versions by keyboard is still there.
+   * @param {import("./transcript.js").Transcript} transcript
+   */
   refocus(transcript) {
     if (!this.chosen) return;
     const { id, action } = this.chosen;
     const view = transcript.find(id);
-    view?.element.querySelector(`[data-action="${action}"]`)?.focus();
+    if (view) seek(view.element, `[data-action="${action}"]`)?.focus();
     this.chosen = null;
   }
 }

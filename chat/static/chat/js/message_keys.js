@@ -4,9 +4,12 @@
  * the one that has the focus.
  */
 
-import { byId } from "./dom.js";
+import { byId, seek } from "./dom.js";
 
-/** What a key does, by the `data-action` of the button that does it too. */
+/**
+ * What a key does, by the `data-action` of the button that does it too.
+ * @type {Record<string, string>}
+ */
 export const MESSAGE_KEYS = {
   c: "copy",
   e: "edit",
@@ -22,8 +25,11 @@ export const MESSAGE_KEYS = {
   Delete: "delete",
 };
 
-/** @returns {HTMLElement[]} */
-const messages = () => [...byId("transcript").querySelectorAll(".message")];
+function messages() {
+  /** @type {NodeListOf<HTMLElement>} */
+  const found = byId("transcript").querySelectorAll(".message");
+  return [...found];
+}
 
 /** @param {number} step */
 function move(step) {
@@ -42,13 +48,12 @@ function onKey(event) {
     move(event.key === "ArrowUp" ? -1 : 1);
     return;
   }
-  const message = /** @type {HTMLElement} */ (event.target);
+  const message = event.target;
   const action = MESSAGE_KEYS[event.key];
-  if (event.altKey || !action || !message.matches?.(".message")) return;
+  if (event.altKey || !action) return;
+  if (!(message instanceof HTMLElement) || !message.matches(".message")) return;
   event.preventDefault();
-  /** @type {HTMLElement | null} */ (
-    message.querySelector(`[data-action="${action}"]`)
-  )?.click();
+  seek(message, `[data-action="${action}"]`)?.click();
 }
 
 export function enableMessageKeys() {

@@ -1,7 +1,7 @@
 // @ts-check
 /** The model picker: what can be asked now, how long it lets wait, and what is chosen. */
 
-import { byId, icon, make } from "./dom.js";
+import { byId, icon, make, seek } from "./dom.js";
 import { recall, remember } from "./memory.js";
 import { setOpen } from "./menus.js";
 import { about, count, say } from "./words.js";
@@ -11,6 +11,7 @@ import { about, count, say } from "./words.js";
  * @property {string} name
  * @property {string[]} aliases
  * @property {string} description
+ * @property {string} licence
  * @property {number} context_length 0: not known
  * @property {boolean} sees
  * @property {boolean} is_busy
@@ -33,7 +34,7 @@ export class Models {
   constructor(models, chosen, onChange) {
     this.menu = byId("model-picker");
     this.button = byId("model-button");
-    this.search = byId("model-search");
+    this.search = byId("model-search", HTMLInputElement);
     this.items = byId("model-list");
     this.label = byId("model-name");
     this.chosen = chosen || recall("model") || "";
@@ -114,7 +115,7 @@ export class Models {
     this.search.value = "";
     this.render();
     if (!this.search.hidden) this.search.focus();
-    else this.items.querySelector("[aria-selected=true], button")?.focus();
+    else seek(this.items, "[aria-selected=true], button")?.focus();
   }
 
   /** @param {KeyboardEvent} event */
@@ -137,10 +138,10 @@ export class Models {
     this.button.title = isGone && this.isFixed ? say("modelGone") : waitOf(this.current);
     this.search.hidden = this.models.length <= FEW;
     // Who is choosing by keyboard stays where they are.
-    const focused = this.items.querySelector(":focus")?.dataset.model;
+    const focused = seek(this.items, ":focus")?.dataset.model;
     const { found } = this;
     this.items.replaceChildren(...found.map((model) => this.option(model)));
-    if (focused) this.items.querySelector(`[data-model="${CSS.escape(focused)}"]`)?.focus();
+    if (focused) seek(this.items, `[data-model="${CSS.escape(focused)}"]`)?.focus();
     byId("model-none").hidden = found.length > 0;
     byId("model-none").textContent = say(this.models.length ? "noSuchModel" : "noModel");
   }

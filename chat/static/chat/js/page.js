@@ -32,6 +32,15 @@ import { Transcript } from "./transcript.js";
 import { VariablesForm } from "./variables.js";
 import { say, sayError } from "./words.js";
 
+/**
+ * @import {
+ *   Asking, Conversation, EarlierPage, Events, Handlers, Page, Path, Place, ServerEvent,
+ * } from "../../../frontend/types/protocol"
+ * @import { Message } from "./message.js"
+ * @import { Prompt } from "./queue.js"
+ */
+
+/** @type {Page} */
 const page = JSON.parse(byId("page").textContent);
 
 /** What the operators call the site. */
@@ -41,9 +50,10 @@ function siteName() {
 
 class ChatPage {
   constructor() {
+    /** @type {Conversation | null} */
     this.conversation = page.conversation;
-    /** @type {{ref: number, prompt: import("./queue.js").Prompt | null,
-     * refused?: () => void} | null} what the server has not taken yet */
+    /** @type {{ref: number, prompt: Prompt | null, refused?: () => void} | null} what the
+     * server has not taken yet */
     this.asked = null;
     this.numAsked = 0;
     this.sidebar = new Sidebar((id, title) => this.retitle(id, title));
@@ -70,7 +80,7 @@ class ChatPage {
     this.models = new Models(page.models, chosen, () => this.refresh());
     this.compare = new ComparePanel(this.models, () => this.refresh());
     this.earlier = new Earlier(this.transcript, this.scrolling, (before) =>
-      this.socket.send({ type: "earlier", conversation: this.conversation.id, before }),
+      this.askEarlier(before),
     );
     this.transcript.show(null, page.messages, page.comparison);
     this.compose(conversation);
@@ -79,7 +89,7 @@ class ChatPage {
     this.refresh();
     this.socket = new Socket(page.socket, {
       open: () => this.opened(),
-      event: (event) => this.on[event.type]?.(event),
+      event: (event) => this.hear(event),
       lost: () => this.lost(),
       signedOut: () => this.leave(),
     });
@@ -88,6 +98,7 @@ class ChatPage {
   /** @param {() => string | null} conversation */
   compose(conversation) {
     const room = new Room(this.models, this.setup, this.transcript);
+    /** @type {Attachments} */
     this.attachments = new Attachments({
       home: page.home,
       maxFiles: page.maxAttachments,
@@ -95,6 +106,7 @@ class ChatPage {
       reader: () => room.reader(this.composer?.input.value ?? ""),
       onChange: () => this.composer?.filesChanged(),
     });
+    /** @type {Composer} */
     this.composer = new Composer({
       maxChars: page.maxPromptChars,
       attachments: this.attachments,
@@ -117,6 +129,7 @@ class ChatPage {
   enableCommands(shortcuts) {
     const { models, setup, shelves, attachments } = this;
     const variables = new VariablesForm();
+    /** @param {unknown} error */
     const tell = (error) =>
       this.composer.refuse(error instanceof Refused ? error.message : say("notSaved"));
     const commands = commandsOf({
@@ -142,7 +155,14 @@ class ChatPage {
     location.assign(page.home);
   }
 
-  /** What to do with each kind of event; `chat/protocol.py` lists them. */
+  /** @param {ServerEvent} event one of a newer server may be unknown here */
+  hear(event) {
+    /** @type {((event: any) => unknown) | undefined} */
+    const handler = this.on[event.type];
+    handler?.(event);
+  }
+
+  /** @type {Handlers} what to do with each kind of event */
   on = {
     models: ({ models }) => this.models.show(models),
     started: ({ ref }) => this.taken(ref),
@@ -151,8 +171,8 @@ class ChatPage {
     waiting: (event) => this.wait(event),
     delta: (event) => this.transcript.append(event) || this.attach(),
     reasoning: (event) => this.transcript.think(event) || this.attach(),
-    thought: ({ message, seconds }) => this.transcript.find(message)?.reasoning.end(seconds),
-    judged: ({ message, ...opinion }) => this.transcript.find(message)?.judge(opinion),
+    thought: ({ message, seconds }) => this.transcript.findAnswer(message)?.reasoning.end(seconds),
+    judged: ({ message, ...opinion }) => this.transcript.findAnswer(message)?.judge(opinion),
     moving: ({ message }) => this.transcript.note(message, "moving"),
     moved: ({ message }) => this.transcript.note(message, "moved"),
     settled: ({ message }) => this.settle(message),
@@ -165,19 +185,20 @@ class ChatPage {
 
   // -- what the reader does ------------------------------------------------------------
 
-  /** @param {import("./queue.js").Prompt} prompt */
+  /** @param {Prompt} prompt */
   ask(prompt) {
     loadRenderer(); // the answer will want it
     const conversation = this.conversation?.id ?? null;
     const setup = conversation ? {} : this.setup.setup;
     const attachments = prompt.files.map((file) => file.id);
     const { text } = prompt;
-    const asked = this.compare.isOn
-      ? { type: "compare", slots: this.compare.slots }
-      : { type: "send", model: this.models.chosen };
     const is_temporary = page.isTemporary;
-    const wish = { ...asked, conversation, text, setup, attachments, is_temporary };
-    if (!this.send(wish, prompt)) {
+    const wish = { conversation, text, setup, attachments, is_temporary };
+    /** @type {Asking} */
+    const asking = this.compare.isOn
+      ? { type: "compare", slots: this.compare.slots, ...wish }
+      : { type: "send", model: this.models.chosen, ...wish };
+    if (!this.send(asking, prompt)) {
       this.composer.giveBack(prompt);
       return;
     }
@@ -186,12 +207,22 @@ class ChatPage {
     this.refresh();
   }
 
-  /** Ask for another answer in this conversation. */
+  /**
+   * Ask for another answer in this conversation.
+   * @param {Asking} message
+   * @param {{refused?: () => void}} [on]
+   */
   askAgain(message, { refused = () => this.attach() } = {}) {
     if (!this.send(message, null, refused)) return false;
     this.scrolling.follow();
     this.refresh();
     return true;
+  }
+
+  /** @param {string} before @returns {boolean} whether it was asked */
+  askEarlier(before) {
+    if (!this.conversation) return false;
+    return this.socket.send({ type: "earlier", conversation: this.conversation.id, before });
   }
 
   stop() {
@@ -201,8 +232,8 @@ class ChatPage {
   }
 
   /**
-   * @param {object} message
-   * @param {any} prompt to give back if it is refused
+   * @param {Asking} message
+   * @param {Prompt | null} prompt to give back if it is refused
    * @param {() => void} [refused] what to do then, where there is no prompt
    */
   send(message, prompt, refused) {
@@ -248,6 +279,7 @@ class ChatPage {
     if (this.asked?.ref === ref) this.asked = null;
   }
 
+  /** @param {Path} path */
   show({ conversation, after, messages, has_earlier: hasEarlier, comparison }) {
     const isNew = this.conversation?.id !== conversation.id;
     const isAskedOther = this.conversation?.model !== conversation.model;
@@ -274,15 +306,19 @@ class ChatPage {
     this.refresh();
   }
 
-  /** The answer's place in line changed: read out when it begins and when it ends. */
+  /**
+   * The answer's place in line changed: read out when it begins and when it ends.
+   * @param {Events["waiting"]} event
+   */
   wait(event) {
-    const view = this.transcript.find(event.message);
-    const isNews = Boolean(view) && view.isWaiting !== event.position > 0;
-    view?.wait?.(event);
+    const view = this.transcript.findAnswer(event.message);
+    if (!view) return;
+    const isNews = view.isWaiting !== event.position > 0;
+    view.wait(event);
     if (isNews) this.announce(event.position > 0 ? view.place : say("yourTurn"));
   }
 
-  /** @param {import("./message.js").Message} message */
+  /** @param {Message} message */
   settle(message) {
     this.transcript.settle(message);
     if (message.state === "failed") this.composer.queue.hold();
@@ -335,7 +371,7 @@ class ChatPage {
     });
   }
 
-  /** For those who listen: the answer once, when it is whole. */
+  /** For those who listen: the answer once, when it is whole. @param {Message} [message] */
   announceEnd(message) {
     if (message?.role !== "assistant") return;
     const ending = say(message.state === "complete" ? "answerReady" : "answerStopped");

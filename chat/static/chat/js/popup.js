@@ -1,7 +1,7 @@
 // @ts-check
 /** A menu above the page, at the button that opens it. There is one at a time. */
 
-import { icon, make } from "./dom.js";
+import { icon, make, seek } from "./dom.js";
 
 const GAP = 6;
 const MARGIN = 8;
@@ -42,8 +42,9 @@ function itemButton(item, menu) {
 
 /** @param {HTMLElement} menu @param {KeyboardEvent} event */
 function moveFocus(menu, event) {
-  const items = /** @type {HTMLElement[]} */ ([...menu.children]);
-  const from = items.indexOf(/** @type {any} */ (document.activeElement));
+  const items = [...menu.querySelectorAll("button")];
+  const from = items.findIndex((item) => item === document.activeElement);
+  /** @type {Record<string, number>} */
   const steps = { ArrowDown: from + 1, ArrowUp: from - 1, Home: 0, End: -1 };
   if (event.key === "Tab") menu.hidePopover();
   if (!(event.key in steps)) return;
@@ -71,5 +72,5 @@ export function openMenu(button, label, items) {
   document.body.append(menu);
   menu.showPopover();
   place(menu, button);
-  menu.firstElementChild?.focus();
+  seek(menu, "button")?.focus();
 }

@@ -40,6 +40,7 @@ export class PromptEditor {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.submit(event);
   }
 
+  /** @param {Event} event */
   submit(event) {
     event.preventDefault();
     const text = this.input.value.trim();

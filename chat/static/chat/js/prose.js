@@ -19,6 +19,7 @@ export class Prose {
   /** @param {HTMLElement} element */
   constructor(element) {
     this.element = element;
+    /** @type {import("./markdown.js").Markdown | null} */
     this.markdown = null;
     /** @type {[string, boolean] | null} what waits for the renderer */
     this.awaited = null;

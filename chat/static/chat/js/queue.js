@@ -4,7 +4,7 @@
 import { byId, iconButton, make } from "./dom.js";
 import { count, say } from "./words.js";
 
-/** @typedef {{text: string, files: any[]}} Prompt */
+/** @typedef {{text: string, files: import("./chips.js").Attached[]}} Prompt */
 
 export class PromptQueue {
   /** @param {() => void} onChange something may be sent now */

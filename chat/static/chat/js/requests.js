@@ -11,10 +11,10 @@ export class Refused extends Error {
 }
 
 /** Django's token is in each form of the page, and these calls are forms too. */
-const token = () =>
-  /** @type {HTMLInputElement | null} */ (
-    document.querySelector("input[name=csrfmiddlewaretoken]")
-  )?.value ?? "";
+function token() {
+  const field = document.querySelector("input[name=csrfmiddlewaretoken]");
+  return field instanceof HTMLInputElement ? field.value : "";
+}
 
 /**
  * What a view answers; throws `Refused`, and `TypeError` where the server is not reached.
@@ -25,6 +25,7 @@ const token = () =>
  * @returns {Promise<any>}
  */
 export async function call(method, path, body = null, signal = undefined) {
+  /** @type {Record<string, string>} */
   const headers = { "X-CSRFToken": token(), Accept: "application/json" };
   const isForm = body instanceof FormData;
   if (body && !isForm) headers["Content-Type"] = "application/json";

@@ -34,7 +34,11 @@ export class Scrolling {
     this.scroller.classList.toggle("is-read", !this.isFollowing);
   }
 
-  /** Let this element stay where it is on the screen while `change` puts others above. */
+  /**
+   * Let this element stay where it is on the screen while `change` puts others above.
+   * @param {HTMLElement} element
+   * @param {() => void} change
+   */
   keepInPlace(element, change) {
     const before = element.getBoundingClientRect().top;
     change();

@@ -24,15 +24,13 @@ export class SetupPanel {
     this.conversation = conversation;
     this.shelves = shelves;
     this.onModel = onModel;
-    this.presets = byId("setup-preset");
+    this.presets = byId("setup-preset", HTMLSelectElement);
     this.presets.onchange = () => this.adopt();
     byId("setup-keep").onclick = () => this.keep();
     /** The model of the preset that was taken over; it is picked when that is applied. */
     this.model = "";
-    /** @type {HTMLDialogElement} */
-    this.dialog = byId("setup");
-    /** @type {HTMLFormElement} */
-    this.form = byId("setup-form");
+    this.dialog = byId("setup", HTMLDialogElement);
+    this.form = byId("setup-form", HTMLFormElement);
     this.button = byId("open-setup");
     this.button.onclick = () => this.open();
     byId("setup-reset").onclick = () => this.fill({});
@@ -50,7 +48,8 @@ export class SetupPanel {
   open(field = "system_prompt") {
     this.fill(this.setup);
     if (!this.dialog.open) this.dialog.showModal();
-    this.form.elements[field].focus();
+    const wanted = this.form.elements.namedItem(field);
+    if (wanted instanceof HTMLElement) wanted.focus();
     if (this.conversation()) this.look();
     this.offer();
   }
@@ -59,7 +58,7 @@ export class SetupPanel {
   async offer() {
     const { presets } = await this.shelves.load();
     const options = presets.map((preset) =>
-      make("option", { value: preset.id, textContent: `${preset.name} (${shelfOf(preset)})` }));
+      make("option", { value: String(preset.id), textContent: `${preset.name} (${shelfOf(preset)})` }));
     const none = make("option", { value: "", textContent: say("noPreset") });
     this.presets.replaceChildren(none, ...options);
     this.presets.disabled = !presets.length;
@@ -90,7 +89,7 @@ export class SetupPanel {
 
   /** Keep what stands in the panel as a preset of one's own. */
   async keep() {
-    const name = byId("setup-name");
+    const name = byId("setup-name", HTMLInputElement);
     try {
       await this.shelves.addPreset({ ...this.filled(), name: name.value, model: this.model });
       name.value = "";
@@ -169,7 +168,7 @@ export class SetupPanel {
    * @param {string} [note] all is well
    */
   complain(errors, message = "", note = "") {
-    const name = byId("setup-name");
+    const name = byId("setup-name", HTMLInputElement);
     for (const field of [...this.fields, name]) {
       const line = byId(`${field.id}-error`);
       line.textContent = errors[field.name] ?? "";
@@ -184,7 +183,10 @@ export class SetupPanel {
   }
 }
 
-/** A value as its field shows it; stop texts one a line, with their own line breaks as \n. */
+/**
+ * A value as its field shows it; stop texts one a line, with their own line breaks as \n.
+ * @param {Setup[string] | undefined} value
+ */
 function shown(value) {
   if (!Array.isArray(value)) return String(value ?? "");
   return value.map((text) => text.replaceAll("\n", "\\n")).join("\n");

@@ -15,9 +15,8 @@ export class Shortcuts {
   /** @param {Record<string, () => void>} actions by the key that goes with Ctrl and Shift */
   constructor(actions) {
     this.actions = actions;
-    /** @type {HTMLDialogElement} */
-    this.dialog = byId("shortcuts");
-    this.single = byId("shortcuts-single");
+    this.dialog = byId("shortcuts", HTMLDialogElement);
+    this.single = byId("shortcuts-single", HTMLInputElement);
     // WCAG 2.1.4: a key alone can be turned off, for those who speak to their computer.
     this.single.checked = recall("singleKeys") !== "off";
     this.single.onchange = () => remember("singleKeys", this.single.checked ? "" : "off");

@@ -10,6 +10,7 @@ const isPhone = matchMedia("(max-width: 767px)");
 export class Sidebar {
   /** @param {(id: string, title: string) => void} onRenamed */
   constructor(onRenamed) {
+    /** @type {import("./library/rows.js").LibraryPage} */
     const library = JSON.parse(byId("library").textContent);
     this.library = new Library(library, onRenamed);
     byId("history").dataset.grouped = "";
@@ -45,7 +46,10 @@ export class Sidebar {
     byId("open-sidebar").focus();
   }
 
-  /** This conversation is the shown one now, and the latest. */
+  /**
+   * This conversation is the shown one now, and the latest.
+   * @param {import("../../../frontend/types/protocol").Conversation} conversation
+   */
   touch(conversation) {
     this.library.list.show(conversation);
   }

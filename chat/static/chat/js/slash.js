@@ -13,7 +13,7 @@ export class SlashMenu {
   /** @param {Command[]} commands */
   constructor(commands) {
     this.commands = commands;
-    this.input = byId("prompt");
+    this.input = byId("prompt", HTMLTextAreaElement);
     this.list = byId("slash");
     /** @type {Entry[]} */
     this.entries = [];
@@ -66,7 +66,7 @@ export class SlashMenu {
       }));
   }
 
-  /** A command that wants to know more is written out, another one is done. */
+  /** A command that wants to know more is written out, another one is done. @param {Command} command */
   begin(command) {
     if (!command.argument) {
       command.run("");

@@ -1,6 +1,8 @@
 // @ts-check
 /** The websocket: opened again whenever it is lost, sooner or later. */
 
+/** @import { ClientMessage, ServerEvent } from "../../../frontend/types/protocol" */
+
 const SIGNED_OUT = 4401;
 const FIRST_WAIT = 400;
 const LONGEST_WAIT = 10_000;
@@ -12,7 +14,7 @@ export class Socket {
    * @param {string} path
    * @param {object} on
    * @param {() => void} on.open
-   * @param {(event: any) => void} on.event
+   * @param {(event: ServerEvent) => void} on.event
    * @param {() => void} on.lost
    * @param {() => void} on.signedOut
    */
@@ -36,7 +38,7 @@ export class Socket {
     return this.socket?.readyState === WebSocket.OPEN;
   }
 
-  /** @param {object} message @returns {boolean} whether it was sent */
+  /** @param {ClientMessage} message @returns {boolean} whether it was sent */
   send(message) {
     if (!this.socket || !this.isOpen) return false;
     this.socket.send(JSON.stringify(message));

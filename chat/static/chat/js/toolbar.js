@@ -1,7 +1,7 @@
 // @ts-check
 /** The row of buttons under a message: one stop for Tab, arrows move within it. */
 
-import { iconButton, make } from "./dom.js";
+import { iconButton, make, seek } from "./dom.js";
 import { openMenu } from "./popup.js";
 import { say } from "./words.js";
 
@@ -33,7 +33,7 @@ export function menuButton(action, name, label, items) {
 }
 
 /** @param {HTMLElement} bar */
-const buttonsOf = (bar) => /** @type {HTMLElement[]} */ ([...bar.querySelectorAll("button")]);
+const buttonsOf = (bar) => [...bar.querySelectorAll("button")];
 
 /** @param {HTMLElement} bar @param {HTMLElement} stop */
 function setStop(bar, stop) {
@@ -44,7 +44,7 @@ function setStop(bar, stop) {
 function onKey(bar, event) {
   const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   const buttons = buttonsOf(bar);
-  const from = buttons.indexOf(/** @type {any} */ (event.target));
+  const from = buttons.findIndex((button) => button === event.target);
   if (!step || from < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
   event.preventDefault();
   event.stopPropagation();
@@ -68,10 +68,9 @@ export function makeToolbar() {
  * @param {(Node | null | false | "")[]} parts
  */
 export function fillToolbar(bar, parts) {
-  const focused = /** @type {HTMLElement | null} */ (bar.querySelector(":focus"));
-  const action = focused?.dataset.action;
+  const action = seek(bar, ":focus")?.dataset.action;
   bar.replaceChildren(...parts.filter((part) => part instanceof Node));
   const [first] = buttonsOf(bar);
   if (first) setStop(bar, first);
-  if (action) /** @type {any} */ (bar.querySelector(`[data-action="${action}"]`))?.focus();
+  if (action) seek(bar, `[data-action="${action}"]`)?.focus();
 }

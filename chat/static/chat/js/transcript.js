@@ -3,18 +3,24 @@
 
 import { ComparisonView } from "./comparison.js";
 import { byId } from "./dom.js";
-import { viewOf } from "./message.js";
+import { AnswerView, PromptView, pendingPrompt, viewOf } from "./message.js";
+
+/**
+ * @import { Piece } from "../../../frontend/types/protocol"
+ * @import { Attached } from "./chips.js"
+ * @import { Message, View } from "./message.js"
+ */
 
 export class Transcript {
   /** @param {import("./message_actions.js").MessageActions} actions */
   constructor(actions) {
     this.actions = actions;
     this.element = byId("transcript");
-    /** @type {any[]} */
+    /** @type {View[]} */
     this.views = [];
     /** @type {ComparisonView | null} answers side by side, behind all views */
     this.comparison = null;
-    /** @type {any} */
+    /** @type {View | null} */
     this.pending = null;
   }
 
@@ -24,8 +30,8 @@ export class Transcript {
 
   /** @returns {import("./message.js").Message[]} */
   get messages() {
-    const chosen = this.comparison?.comparison.chosen;
-    return [...this.views, this.find(chosen)].filter(Boolean).map((view) => view.message);
+    const chosen = this.find(this.comparison?.comparison?.chosen);
+    return [...this.views, ...(chosen ? [chosen] : [])].map((view) => view.message);
   }
 
   /** The answers that are being written. */
@@ -72,7 +78,7 @@ export class Transcript {
 
   /** @param {import("./comparison.js").Comparison | null} comparison */
   compare(comparison) {
-    if (this.comparison?.comparison.prompt !== comparison?.prompt) {
+    if (this.comparison?.comparison?.prompt !== comparison?.prompt) {
       this.comparison?.element.remove();
       this.comparison = comparison ? new ComparisonView(this.actions) : null;
       if (this.comparison) this.element.append(this.comparison.element);
@@ -80,7 +86,7 @@ export class Transcript {
     if (comparison) this.comparison?.show(comparison);
   }
 
-  /** The messages that led to the first one shown. */
+  /** The messages that led to the first one shown. @param {Message[]} messages */
   prepend(messages) {
     const views = messages.map((message) => viewOf(message, this.actions));
     this.element.prepend(...views.map((view) => view.element));
@@ -91,9 +97,13 @@ export class Transcript {
     return this.views[0]?.message.id ?? null;
   }
 
-  /** A prompt that the server has not taken yet. @param {string} text @param {any[]} attached */
+  /**
+   * A prompt that the server has not taken yet.
+   * @param {string} text
+   * @param {Attached[]} attached
+   */
   showPending(text, attached) {
-    this.pending = viewOf({ role: "user", content: text, attached }, this.actions);
+    this.pending = new PromptView(pendingPrompt(text, attached), this.actions);
     this.pending.element.classList.add("is-pending");
     this.element.append(this.pending.element);
   }
@@ -110,21 +120,24 @@ export class Transcript {
     this.pending = null;
   }
 
-  /** @returns {boolean} false where text is missing: attach again */
+  /** @param {Piece} piece @returns {boolean} false where text is missing: attach again */
   append({ message, at, text }) {
-    const view = this.find(message);
+    const view = this.findAnswer(message);
     return !view || view.append(at, text);
   }
 
-  /** @returns {boolean} false where some of the reasoning is missing: attach again */
+  /**
+   * @param {Piece} piece
+   * @returns {boolean} false where some of the reasoning is missing: attach again
+   */
   think({ message, at, text }) {
-    const view = this.find(message);
+    const view = this.findAnswer(message);
     return !view || view.think(at, text);
   }
 
   /** @param {string} id @param {"moving" | "moved"} word */
   note(id, word) {
-    this.find(id)?.note(word);
+    this.findAnswer(id)?.note(word);
   }
 
   /** @param {import("./message.js").Message} message */
@@ -139,6 +152,12 @@ export class Transcript {
   }
 
   /** @param {string} id */
+  findAnswer(id) {
+    const view = this.find(id);
+    return view instanceof AnswerView ? view : undefined;
+  }
+
+  /** @param {string | undefined} id */
   find(id) {
     const beside = this.comparison?.views.find((view) => view.message.id === id);
     return beside ?? this.views.findLast((view) => view.message.id === id);

@@ -17,8 +17,7 @@ export const filledIn = (text, values) =>
 
 export class VariablesForm {
   constructor() {
-    /** @type {HTMLDialogElement} */
-    this.dialog = byId("variables");
+    this.dialog = byId("variables", HTMLDialogElement);
     this.fields = byId("variables-fields");
     this.title = byId("variables-title");
     this.form = byId("variables-form");
@@ -37,6 +36,7 @@ export class VariablesForm {
     this.title.textContent = title;
     this.fields.replaceChildren(...names.map((name, index) => field(name, index)));
     return new Promise((resolve) => {
+      /** @type {string | null} */
       let filled = null;
       this.form.onsubmit = () => {
         const answers = [...this.fields.querySelectorAll("textarea")].map((each) => each.value);
@@ -58,7 +58,7 @@ function field(name, index) {
   input.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    input.form.requestSubmit();
+    input.form?.requestSubmit();
   });
   return make("div", { className: "setup-field" }, label, input);
 }

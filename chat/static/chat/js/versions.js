@@ -13,6 +13,7 @@ import { count, say } from "./words.js";
 export function versionControl({ id, versions = [] }, choose) {
   if (versions.length < 2) return null;
   const at = versions.indexOf(id);
+  /** @param {string} action @param {string} name @param {string} label @param {number} to */
   const step = (action, name, label, to) => {
     const button = actionButton(action, name, say(label), () => choose(versions[to], action));
     // Not `disabled`: the focus would be lost at the ends.

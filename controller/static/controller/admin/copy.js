@@ -1,16 +1,20 @@
+// @ts-check
 // Buttons with data-copy="id" copy that element's text; data-copied is what they then say.
 "use strict";
 
+/** @param {HTMLElement} element */
 function select(element) {
   const range = document.createRange();
   range.selectNodeContents(element);
   const selection = window.getSelection();
-  selection.removeAllRanges();
-  selection.addRange(range);
+  selection?.removeAllRanges();
+  selection?.addRange(range);
 }
 
+/** @param {HTMLButtonElement} button */
 async function copy(button) {
-  const source = document.getElementById(button.dataset.copy);
+  const source = document.getElementById(button.dataset.copy ?? "");
+  if (!source) return;
   // Selected in any case: over plain http there is no clipboard, and Ctrl-C is next.
   select(source);
   try {
@@ -19,7 +23,7 @@ async function copy(button) {
     if (!document.execCommand("copy")) return;
   }
   const label = button.textContent;
-  button.textContent = button.dataset.copied;
+  button.textContent = button.dataset.copied ?? "";
   button.disabled = true;
   setTimeout(() => {
     button.textContent = label;
@@ -28,6 +32,7 @@ async function copy(button) {
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-copy]");
-  if (button) copy(button);
+  const { target } = event;
+  const button = target instanceof Element ? target.closest("button[data-copy]") : null;
+  if (button instanceof HTMLButtonElement) copy(button);
 });

@@ -4,8 +4,16 @@
 const status = /** @type {HTMLElement | null} */ (document.getElementById("arrival"));
 const EVERY = 2000;
 
-/** @param {HTMLElement} element @param {string} name @returns {any} */
-const part = (element, name) => element.querySelector(`[data-part="${name}"]`);
+/**
+ * @param {HTMLElement} element
+ * @param {string} name
+ * @returns {HTMLElement}
+ */
+function part(element, name) {
+  const found = element.querySelector(`[data-part="${name}"]`);
+  if (found instanceof HTMLElement) return found;
+  throw new Error(`the page has no part ${name}`);
+}
 
 /** @param {HTMLElement} element */
 async function look(element) {
@@ -18,14 +26,17 @@ async function look(element) {
   if (element.dataset.state !== "arrived") setTimeout(() => look(element), EVERY);
 }
 
-/** @param {HTMLElement} element @param {any} arrival */
+/**
+ * @param {HTMLElement} element
+ * @param {import("../../../../chat/frontend/types/fleet").Arrival} arrival
+ */
 function show(element, arrival) {
   element.dataset.state = arrival.state;
   part(element, "title").textContent = arrival.title;
   part(element, "advice").textContent = arrival.advice;
   const link = part(element, "link");
   link.hidden = !arrival.url;
-  if (arrival.url) link.href = arrival.url;
+  if (arrival.url && link instanceof HTMLAnchorElement) link.href = arrival.url;
 }
 
 if (status) look(status);

@@ -4,15 +4,18 @@
 import { spark } from "./spark.js";
 import { ago, page, words, write } from "./words.js";
 
+/** @import { Series, Worker } from "../../../../chat/frontend/types/fleet" */
+
 const template = /** @type {HTMLTemplateElement | null} */ (document.getElementById("worker-card"));
 const MAX_POINTS = 90;
 
 export class Card {
-  /** @param {any} worker @param {any} series of the last hour, if there is one */
+  /** @param {Worker} worker @param {Series} [series] of the last hour, if there is one */
   constructor(worker, series) {
     if (!template) throw new Error("the page has no template of a card");
     this.element = /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
     this.element.dataset.worker = worker.id;
+    this.worker = worker;
     this.speeds = [...(series?.tokens_per_second ?? [])];
     this.queues = [...(series?.queue ?? [])];
     this.ttfts = [...(series?.ttft ?? [])];
@@ -21,7 +24,7 @@ export class Card {
     this.show(worker);
   }
 
-  /** @param {any} worker */
+  /** @param {Worker} worker */
   show(worker) {
     this.worker = worker;
     this.note(this.speeds, worker.tokens_per_second);
@@ -68,7 +71,7 @@ export class Card {
     }
   }
 
-  /** Only what would change something. @param {any} worker */
+  /** Only what would change something. @param {Worker} worker */
   offer(worker) {
     const isOffered = {
       drain: !worker.is_draining,
@@ -89,7 +92,7 @@ export class Card {
   }
 }
 
-/** @param {any} worker */
+/** @param {Worker} worker */
 function texts(worker) {
   const state = words.states[worker.state];
   const isLoading = worker.state === "loading" && worker.progress !== null;

@@ -5,26 +5,40 @@ import { page, words } from "./words.js";
 
 const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("fleet-decision"));
 
-/** @param {string} name @returns {any} */
-const part = (name) => dialog.querySelector(`[data-part="${name}"]`);
+/**
+ * @template {HTMLElement} T
+ * @param {string} name
+ * @param {new () => T} kind
+ * @returns {T}
+ */
+function part(name, kind) {
+  const found = dialog.querySelector(`[data-part="${name}"]`);
+  if (found instanceof kind) return found;
+  throw new Error(`the dialog has no part ${name} that is ${kind.name}`);
+}
+
+/** @param {string} name @param {string} text */
+function write(name, text) {
+  part(name, HTMLElement).textContent = text;
+}
 
 /**
  * Ask, and carry out what is confirmed.
  * @param {string} decision one of the page's words.decisions
- * @param {any} worker
+ * @param {import("../../../../chat/frontend/types/fleet").Worker} worker
  */
 export function ask(decision, worker) {
   const said = words.decisions[decision];
-  part("title").textContent = said.title;
-  part("worker").textContent = worker.address;
-  part("text").textContent = said.text;
-  part("error").textContent = "";
-  part("confirm").textContent = said.button;
-  part("confirm").disabled = false;
-  const weight = part("weight");
-  part("weight-line").hidden = decision !== "weigh";
+  write("title", said.title);
+  write("worker", worker.address);
+  write("text", said.text);
+  write("error", "");
+  write("confirm", said.button);
+  part("confirm", HTMLButtonElement).disabled = false;
+  const weight = part("weight", HTMLInputElement);
+  part("weight-line", HTMLElement).hidden = decision !== "weigh";
   weight.disabled = decision !== "weigh";
-  weight.value = worker.weight;
+  weight.value = String(worker.weight);
   const form = /** @type {HTMLFormElement} */ (dialog.querySelector("form"));
   form.onsubmit = (event) => {
     event.preventDefault();
@@ -36,21 +50,22 @@ export function ask(decision, worker) {
 
 /** @param {HTMLFormElement} form @param {string} url */
 async function carryOut(form, url) {
-  part("confirm").disabled = true;
+  const confirm = part("confirm", HTMLButtonElement);
+  confirm.disabled = true;
   try {
     const answer = await fetch(url, { method: "POST", body: new FormData(form), headers: { Accept: "application/json" } });
     if (answer.ok) return dialog.close("done");
     const isJson = answer.headers.get("content-type")?.includes("json");
-    part("error").textContent = (isJson && (await answer.json()).error) || words.failed;
+    write("error", (isJson && (await answer.json()).error) || words.failed);
   } catch {
-    part("error").textContent = words.failed;
+    write("error", words.failed);
   }
-  part("confirm").disabled = false;
+  confirm.disabled = false;
   return undefined;
 }
 
 if (dialog) {
-  part("cancel").addEventListener("click", () => dialog.close());
+  part("cancel", HTMLElement).addEventListener("click", () => dialog.close());
   // A click beside the dialog reaches the dialog itself.
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 }

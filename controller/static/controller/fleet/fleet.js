@@ -6,6 +6,8 @@ import { ask } from "./decisions.js";
 import { LiveSocket } from "./socket.js";
 import { page, setClock, words, write } from "./words.js";
 
+/** @import { Told, Worker } from "../../../../chat/frontend/types/fleet" */
+
 const groups = /** @type {HTMLElement} */ (document.getElementById("fleet-groups"));
 const search = /** @type {HTMLInputElement} */ (document.getElementById("fleet-search"));
 const by = /** @type {HTMLSelectElement} */ (document.getElementById("fleet-by"));
@@ -13,18 +15,19 @@ const link = /** @type {HTMLElement} */ (document.getElementById("fleet-link"));
 /** @type {Map<string, Card>} */
 const cards = new Map();
 
-/** @param {any} worker */
+/** @param {Worker} worker */
 function show(worker) {
   const card = cards.get(worker.id);
   if (card) card.show(worker);
-  else cards.set(worker.id, new Card(worker, page.sparks[worker.id]));
+  else cards.set(worker.id, new Card(worker, page.sparks?.[worker.id]));
 }
 
-/** The names of the groups that a worker stands in. @param {any} worker */
+/** The names of the groups that a worker stands in. @param {Worker} worker */
 function groupOf(worker) {
   return by.value === "host" ? worker.host : worker.models.join(", ") || "–";
 }
 
+/** @param {Worker} worker */
 function isFound(worker) {
   const wanted = search.value.trim().toLowerCase();
   return [worker.address, worker.engine, worker.state, words.states[worker.state], ...worker.models]
@@ -77,7 +80,7 @@ function section(name, members) {
 
 function summarize() {
   const workers = [...cards.values()].map((card) => card.worker);
-  const sum = (/** @type {(worker: any) => number} */ of) => write.whole(workers.reduce((total, each) => total + of(each), 0));
+  const sum = (/** @type {(worker: Worker) => number} */ of) => write.whole(workers.reduce((total, each) => total + of(each), 0));
   const figures = {
     live: sum((each) => Number(each.state === "live")),
     registered: write.whole(workers.length),
@@ -95,12 +98,12 @@ function summarize() {
   if (none) none.hidden = workers.length > 0;
 }
 
-/** @param {any} message */
+/** @param {Told} message */
 function take(message) {
   if (message.type !== "workers") return;
   setClock(message.now);
   if (message.is_all) {
-    const told = new Set(message.workers.map((/** @type {any} */ each) => each.id));
+    const told = new Set(message.workers.map((each) => each.id));
     for (const id of cards.keys()) if (!told.has(id)) cards.delete(id);
   }
   for (const id of message.gone) cards.delete(id);

@@ -8,8 +8,8 @@ const LONGEST_WAIT = 10_000;
 export class LiveSocket {
   /**
    * @param {string} path
-   * @param {(message: any) => void} onMessage
-   * @param {(state: "connected" | "away" | "signedOut") => void} onState
+   * @param {(message: import("../../../../chat/frontend/types/fleet").Told) => void} onMessage
+   * @param {(state: import("../../../../chat/frontend/types/fleet").Link) => void} onState
    */
   constructor(path, onMessage, onState) {
     this.url = new URL(path, location.href);

@@ -1,6 +1,7 @@
 // @ts-check
 /** What the page begins with, in the operator's language, and how numbers are written. */
 
+/** @type {import("../../../../chat/frontend/types/fleet").Page} */
 export const page = JSON.parse(document.getElementById("fleet-page")?.textContent ?? "{}");
 export const words = page.words;
 
@@ -28,7 +29,7 @@ export function setClock(now) {
 /** How long ago that was, as in `3 s`. @param {number} moment UNIX seconds */
 export function since(moment) {
   const seconds = Math.max(0, Math.floor(Date.now() / 1000 + ahead - moment));
-  const durations = /** @type {[number, string][]} */ (words.durations);
+  const { durations } = words;
   const [size, text] = durations.find((each) => seconds >= each[0]) ?? durations[durations.length - 1];
   return text.replace("%d", String(Math.floor(seconds / size)));
 }

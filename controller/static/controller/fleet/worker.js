@@ -6,6 +6,8 @@ import { ask } from "./decisions.js";
 import { LiveSocket } from "./socket.js";
 import { page, setClock, since, words, write } from "./words.js";
 
+/** @import { Log, Told, UnderWay, Worker } from "../../../../chat/frontend/types/fleet" */
+
 const place = /** @type {HTMLElement} */ (document.getElementById("fleet-worker"));
 const link = /** @type {HTMLElement} */ (document.getElementById("fleet-link"));
 const rows = /** @type {HTMLElement} */ (document.getElementById("fleet-requests"));
@@ -16,22 +18,22 @@ const logButton = /** @type {HTMLButtonElement | null} */ (document.getElementBy
 let card = null;
 let isLogWanted = false;
 
-/** @param {any} worker */
+/** @param {Worker} worker */
 function show(worker) {
   if (card) return card.show(worker);
-  card = new Card(worker, null);
+  card = new Card(worker);
   place.replaceChildren(card.element);
   return undefined;
 }
 
-/** @param {any[]} requests */
+/** @param {UnderWay[]} requests */
 function showRequests(requests) {
   const shown = requests.map((request) => {
     const row = document.createElement("tr");
     const cells = [request.id, request.model, request.face, request.endpoint, write.whole(request.tokens)];
     for (const text of cells) row.append(Object.assign(document.createElement("td"), { textContent: text }));
     const age = Object.assign(document.createElement("td"), { textContent: since(request.began_at) });
-    age.dataset.since = request.began_at;
+    age.dataset.since = String(request.began_at);
     row.append(age);
     return row;
   });
@@ -44,7 +46,7 @@ function showRequests(requests) {
   rows.replaceChildren(...shown);
 }
 
-/** @param {any} message */
+/** @param {Log} message */
 function showLog(message) {
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   log.textContent = message.lines.join("\n") || words.logEmpty;
@@ -54,7 +56,7 @@ function showLog(message) {
   logNote.textContent = words.logAt.replace("%s", time);
 }
 
-/** @param {any} message */
+/** @param {Told} message */
 function take(message) {
   if (message.type === "workers") {
     setClock(message.now);

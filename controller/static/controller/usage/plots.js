@@ -6,8 +6,7 @@ A plot is a `figure[data-plot]` whose caption has a `[data-series]` for each ser
 names a column of the page's data, and its colour is the series' colour. `days` or `times`
 are the steps' beginnings, in UNIX seconds; of days the same numbers stand in a table. */
 
-/** @type {any} */
-const uPlot = /** @type {any} */ (window).uPlot;
+const { uPlot } = window;
 const HEIGHT = 190;
 const language = document.documentElement.lang || "en";
 const compact = new Intl.NumberFormat(language, { notation: "compact", maximumSignificantDigits: 3 });
@@ -29,6 +28,7 @@ class Plot {
   constructor(figure, columns) {
     this.figure = figure;
     this.keys = /** @type {HTMLElement[]} */ ([...figure.querySelectorAll("[data-series]")]);
+    this.canvas = /** @type {HTMLElement} */ (figure.querySelector("[data-canvas]"));
     this.readout = /** @type {HTMLElement} */ (figure.querySelector("[data-readout]"));
     this.isDaily = "days" in columns;
     this.days = /** @type {number[]} */ (columns.days ?? columns.times);
@@ -60,18 +60,18 @@ class Plot {
         legend: { show: false },
         cursor: { drag: { x: false, y: false }, points: { show: this.isLine }, y: false },
         scales: {
-          x: { time: false, range: (/** @type {any} */ _plot, /** @type {number} */ min, /** @type {number} */ max) => [min - this.step / 2, max + this.step / 2] },
-          y: { range: (/** @type {any} */ _plot, /** @type {number} */ _min, /** @type {number} */ max) => [0, (max || 1) * 1.08] },
+          x: { time: false, range: (_plot, min, max) => [min - this.step / 2, max + this.step / 2] },
+          y: { range: (_plot, _min, max) => [0, (max || 1) * 1.08] },
         },
         axes: [
-          { ...axis, grid: { show: false }, size: 32, space: 64, incrs: this.isDaily ? DAY_STEPS : TIME_STEPS, values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map((moment) => this.stepName(moment)), splits: (/** @type {any} */ plot, /** @type {number} */ _axis, /** @type {number} */ _min, /** @type {number} */ _max, /** @type {number} */ step) => this.splits(step) },
-          { ...axis, grid, size: 54, values: (/** @type {any} */ _plot, /** @type {number[]} */ at) => at.map((value) => compact.format(value)) },
+          { ...axis, grid: { show: false }, size: 32, space: 64, incrs: this.isDaily ? DAY_STEPS : TIME_STEPS, values: (_plot, at) => at.map((moment) => this.stepName(moment)), splits: (_plot, _axis, _min, _max, step) => this.splits(step) },
+          { ...axis, grid, size: 54, values: (_plot, at) => at.map((value) => compact.format(value)) },
         ],
         series: [{}, ...keys.map((key) => this.seriesOf(colourOf(key)))],
-        hooks: { setCursor: [(/** @type {any} */ plot) => this.read(plot.cursor.idx)] },
+        hooks: { setCursor: [(plot) => this.read(plot.cursor.idx)] },
       },
       [this.days, ...drawn],
-      this.figure.querySelector("[data-canvas]"),
+      this.canvas,
     );
   }
 
@@ -91,7 +91,7 @@ class Plot {
     if (this.isLine) {
       return { stroke: colour, width: 2, spanGaps: true, points: { show: this.days.length <= 90, size: 5, fill: colour } };
     }
-    return { fill: colour, width: 0, paths: uPlot.paths.bars({ size: [0.7, 36] }), points: { show: false } };
+    return { fill: colour, width: 0, paths: uPlot.paths.bars?.({ size: [0.7, 36] }), points: { show: false } };
   }
 
   /** Say the numbers of the day under the pointer. @param {number | null | undefined} index */
@@ -108,11 +108,11 @@ class Plot {
   }
 
   get width() {
-    return Math.max(200, this.figure.querySelector("[data-canvas]")?.clientWidth ?? 0);
+    return Math.max(200, this.canvas.clientWidth);
   }
 
   fit() {
-    if (this.chart.width !== this.width) this.chart.setSize({ width: this.width, height: HEIGHT });
+    if (this.chart?.width !== this.width) this.chart?.setSize({ width: this.width, height: HEIGHT });
   }
 }
 

@@ -1,15 +1,17 @@
 // @ts-check
 /** What the library asks of the server, as JSON. */
 
+import { within } from "../dom.js";
 import { say, sayError } from "../words.js";
 
 /** A refusal, worded for the reader. */
 export class Refused extends Error {}
 
 const token = () =>
-  /** @type {HTMLInputElement} */ (
-    document.querySelector("input[name=csrfmiddlewaretoken]")
-  ).value;
+  within(document, "input[name=csrfmiddlewaretoken]", HTMLInputElement).value;
+
+/** Why something that was tried failed, for the reader. @param {unknown} error */
+export const reasonOf = (error) => (error instanceof Error ? error.message : String(error));
 
 export class Calls {
   /** @param {string} home the address of the chat */

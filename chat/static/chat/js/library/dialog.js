@@ -30,7 +30,7 @@ export function openDialog(title, ...children) {
   return dialog;
 }
 
-/** A field below its label. @param {string} label @param {any} field */
+/** A field below its label. @param {string} label @param {HTMLElement} field */
 export function labelled(label, field) {
   return make("label", { className: "dialog-field" }, make("span", { textContent: label }), field);
 }

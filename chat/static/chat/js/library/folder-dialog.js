@@ -3,6 +3,7 @@
 
 import { make } from "../dom.js";
 import { say } from "../words.js";
+import { reasonOf } from "./calls.js";
 import { labelled, openDialog, select } from "./dialog.js";
 
 const NONE = "";
@@ -10,13 +11,18 @@ const NEW = "new";
 
 /**
  * @param {import("./rows.js").Row} row
- * @param {{id: number, name: string}[]} folders
+ * @param {import("./rows.js").Folder[]} folders
  * @param {(folder: number | null, newName: string) => Promise<void>} onChosen
  */
 export function askFolder(row, folders, onChosen) {
-  const options = folders.map(({ id, name }) => [String(id), name]);
+  /** @type {[string, string][]} */
+  const options = [
+    [NONE, say("noFolder")],
+    ...folders.map(({ id, name }) => /** @type {[string, string]} */ ([String(id), name])),
+    [NEW, say("newFolder")],
+  ];
   const field = select(
-    [[NONE, say("noFolder")], ...options, [NEW, say("newFolder")]],
+    options,
     row.folder === null ? (folders.length ? NONE : NEW) : String(row.folder),
   );
   const name = make("input", { maxLength: 80, autocomplete: "off" });
@@ -43,7 +49,7 @@ export function askFolder(row, folders, onChosen) {
       await onChosen(isNumber ? Number(field.value) : null, named.hidden ? "" : name.value);
       dialog.close();
     } catch (error) {
-      refusal.textContent = error.message;
+      refusal.textContent = reasonOf(error);
       refusal.hidden = false;
     }
   };

@@ -2,7 +2,7 @@
 /** What one does with conversations in the sidebar: the list, its menus, search. */
 
 import { say } from "../words.js";
-import { Calls } from "./calls.js";
+import { Calls, reasonOf } from "./calls.js";
 import { askFolder } from "./folder-dialog.js";
 import { ConversationList } from "./list.js";
 import { Menu } from "./menu.js";
@@ -16,7 +16,7 @@ const DELETED = "switchyard.deleted";
 
 export class Library {
   /**
-   * @param {any} library what the server sent with the page
+   * @param {import("./rows.js").LibraryPage} library what the server sent with the page
    * @param {(id: string, title: string) => void} onRenamed
    */
   constructor(library, onRenamed) {
@@ -38,11 +38,11 @@ export class Library {
     try {
       await work();
     } catch (error) {
-      this.toast.show(error.message);
+      this.toast.show(reasonOf(error));
     }
   }
 
-  /** @param {import("./rows.js").Line} line @param {any} button */
+  /** @param {import("./rows.js").Line} line @param {HTMLElement} button */
   openMenu(line, button) {
     const { row } = line;
     const address = this.calls.addressOf(row.id);
@@ -105,6 +105,7 @@ export class Library {
 
   /** @param {import("./rows.js").Row} row */
   async archive(row) {
+    /** @param {boolean} is_archived */
     const change = async (is_archived) => {
       await this.calls.change("archive", { conversations: [row.id], is_archived });
       this.list.update(row.id, { is_archived });
@@ -148,7 +149,7 @@ export class Library {
 
   // -- folders -----------------------------------------------------------------------------
 
-  /** @param {import("./rows.js").FolderGroup} group @param {any} button */
+  /** @param {import("./rows.js").FolderGroup} group @param {HTMLElement} button */
   openFolderMenu(group, button) {
     this.menu.open(button, say("options", { title: group.folder.name }), [
       { icon: "rename", label: say("renameFolder"), onClick: () => this.renameFolder(group) },

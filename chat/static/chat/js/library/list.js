@@ -6,7 +6,7 @@ import { recall, remember } from "../memory.js";
 import { say } from "../words.js";
 import { FolderGroup, Line } from "./rows.js";
 
-/** "today", "yesterday", "week" or "older", in the reader's own time zone. */
+/** "today", "yesterday", "week" or "older", in the reader's own time zone. @param {string} updated */
 function ageOf(updated, now = new Date()) {
   const midnight = new Date(now.getFullYear(), now.getMonth(), now.getDate());
   const days = (midnight.getTime() - new Date(updated).getTime()) / 86_400_000;
@@ -17,9 +17,11 @@ function ageOf(updated, now = new Date()) {
 
 export class ConversationList {
   /**
-   * @param {any} library what the server sent with the page
+   * @param {import("./rows.js").LibraryPage} library what the server sent with the page
    * @param {import("./calls.js").Calls} calls
-   * @param {{line: (line: Line, button: any) => void, folder: (group: FolderGroup, button: any) => void}} onMenu
+   * @param {object} onMenu
+   * @param {(line: Line, button: HTMLElement) => void} onMenu.line
+   * @param {(group: FolderGroup, button: HTMLElement) => void} onMenu.folder
    */
   constructor(library, calls, onMenu) {
     this.calls = calls;
@@ -48,7 +50,7 @@ export class ConversationList {
     this.observer.observe(this.moreButton);
   }
 
-  /** @param {any} folder */
+  /** @param {import("./rows.js").Folder} folder */
   folderGroup(folder) {
     return new FolderGroup(folder, (group) => this.toggle(group), this.onMenu.folder);
   }
@@ -79,7 +81,10 @@ export class ConversationList {
     this.render();
   }
 
-  /** Make this conversation the shown one; a new one is added. */
+  /**
+   * Make this conversation the shown one; a new one is added.
+   * @param {{id: string, title: string, updated_at: string}} conversation
+   */
   show({ id, title, updated_at }) {
     const fresh = { folder: null, is_pinned: false, is_archived: false };
     const known = this.lines.get(id)?.row ?? fresh;
@@ -135,13 +140,13 @@ export class ConversationList {
       const query = { folder: String(group.folder.id), ...(after && { after }) };
       const page = await this.calls.get("conversations", query);
       this.take(page.conversations);
-      group.next = page.next ?? "";
-      after = group.next;
+      after = page.next ?? "";
+      group.next = after;
       this.render();
     } while (after);
   }
 
-  /** @param {{id: number, name: string}} folder */
+  /** @param {import("./rows.js").Folder} folder */
   addFolder(folder) {
     const group = this.folderGroup(folder);
     this.folders.push(group);
@@ -173,6 +178,7 @@ export class ConversationList {
     for (const line of lines) line.isShown = line.row.id === this.shownId;
     const pinned = lines.filter((line) => line.row.is_pinned);
     const others = lines.filter((line) => !line.row.is_pinned);
+    /** @type {HTMLElement[]} */
     const parts = pinned.length ? headed("pinned", pinned) : [];
     for (const group of this.folders) {
       group.show(others.filter((line) => line.row.folder === group.folder.id));

@@ -1,7 +1,7 @@
 // @ts-check
 /** One menu that opens beside whichever button asked for it. */
 
-import { icon, make } from "../dom.js";
+import { icon, make, seek } from "../dom.js";
 
 /**
  * @typedef {object} Choice
@@ -21,7 +21,8 @@ export class Menu {
     this.button = null;
     this.element.addEventListener("keydown", (event) => this.key(event));
     this.element.addEventListener("focusout", (event) => {
-      if (event.relatedTarget && !this.element.contains(event.relatedTarget)) this.close();
+      const next = event.relatedTarget;
+      if (next instanceof Node && !this.element.contains(next)) this.close();
     });
     document.addEventListener("pointerdown", (event) => {
       const target = /** @type {Node} */ (event.target);
@@ -41,7 +42,7 @@ export class Menu {
     this.element.replaceChildren(...choices.map((choice) => this.item(choice)));
     this.element.hidden = false;
     this.place(button.getBoundingClientRect());
-    this.element.querySelector("[role=menuitem]")?.focus();
+    seek(this.element, "[role=menuitem]")?.focus();
   }
 
   /** @param {Choice} choice */
@@ -81,12 +82,14 @@ export class Menu {
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    const items = [...this.element.querySelectorAll("[role=menuitem]")];
-    const at = items.indexOf(document.activeElement);
+    /** @type {NodeListOf<HTMLElement>} */
+    const found = this.element.querySelectorAll("[role=menuitem]");
+    const items = [...found];
+    const at = items.findIndex((item) => item === document.activeElement);
     const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: -1 }[event.key];
     if (next !== undefined) {
       event.preventDefault();
-      items.at(next % items.length).focus();
+      items.at(next % items.length)?.focus();
     } else if (event.key === "Escape" || event.key === "Tab") {
       if (event.key === "Escape") event.preventDefault();
       event.stopPropagation();

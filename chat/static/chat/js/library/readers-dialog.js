@@ -36,11 +36,13 @@ const people = ({ num_links, num_staff, num_flags, flag_days }) => [
 function places({ models, classifiers }) {
   const here = models.filter((each) => !each.is_elsewhere).map(({ name }) => name);
   const elsewhere = models.filter((each) => each.is_elsewhere).map(({ name }) => name);
-  const named = [
+  /** @type {[string, string[]][]} */
+  const sent = [
     ["sentHere", here],
     ["sentElsewhere", elsewhere],
     ["sentClassifiers", classifiers],
-  ].filter(([, names]) => names.length);
+  ];
+  const named = sent.filter(([, names]) => names.length);
   return named.length
     ? named.map(([key, names]) => say(key, { names: lists.format(names) }))
     : [say("sentNowhere")];
@@ -62,6 +64,7 @@ const part = (heading, lines) => [
 
 /** Throws `Refused`. @param {import("./calls.js").Calls} calls @param {import("./rows.js").Row} row */
 export async function openReadersDialog(calls, row) {
+  /** @type {Readers} */
   const readers = await calls.get(`readers/${row.id}`);
   const body = make(
     "div",

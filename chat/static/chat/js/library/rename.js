@@ -14,6 +14,7 @@ export function renameInPlace(element, text, label, onGiven) {
   const field = make("input", { className: "rename", value: text, maxLength: 200 });
   field.setAttribute("aria-label", label);
   let isOver = false;
+  /** @param {boolean} isGiven */
   const end = async (isGiven) => {
     if (isOver) return;
     isOver = true;

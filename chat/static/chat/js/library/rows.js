@@ -14,7 +14,19 @@ import { say } from "../words.js";
  * @property {boolean} is_archived
  */
 
-/** The button that opens a line's menu. @param {string} title @param {(button: any) => void} onOpen */
+/** @typedef {{id: number, name: string}} Folder */
+/**
+ * @typedef {object} LibraryPage what the sidebar begins with: `library_fields` in `chat/views.py`
+ * @property {string} home
+ * @property {Row[]} conversations
+ * @property {string | null} next where the rest begins
+ * @property {Row[]} pinned
+ * @property {Folder[]} folders
+ * @property {Row | null} shown
+ * @property {boolean} canShare
+ */
+
+/** The button that opens a line's menu. @param {string} title @param {(button: HTMLElement) => void} onOpen */
 function moreButton(title, onOpen) {
   const label = say("options", { title });
   const button = make("button", { type: "button", className: "more", title: label });
@@ -27,7 +39,7 @@ function moreButton(title, onOpen) {
 }
 
 export class Line {
-  /** @param {Row} row @param {string} address @param {(line: Line, button: any) => void} onMenu */
+  /** @param {Row} row @param {string} address @param {(line: Line, button: HTMLElement) => void} onMenu */
   constructor(row, address, onMenu) {
     this.row = row;
     this.link = make("a", { href: address, dir: "auto" });
@@ -46,6 +58,7 @@ export class Line {
     this.more.setAttribute("aria-label", label);
   }
 
+  /** @param {boolean} isShown */
   set isShown(isShown) {
     if (isShown) this.link.setAttribute("aria-current", "page");
     else this.link.removeAttribute("aria-current");
@@ -55,9 +68,9 @@ export class Line {
 /** A folder of the list: open or closed, filled when it is first opened. */
 export class FolderGroup {
   /**
-   * @param {{id: number, name: string}} folder
+   * @param {Folder} folder
    * @param {(group: FolderGroup) => void} onToggle
-   * @param {(group: FolderGroup, button: any) => void} onMenu
+   * @param {(group: FolderGroup, button: HTMLElement) => void} onMenu
    */
   constructor(folder, onToggle, onMenu) {
     this.folder = folder;

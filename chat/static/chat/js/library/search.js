@@ -1,8 +1,17 @@
 // @ts-check
 /** Search over all messages, as one types; what is found takes the list's place. */
 
-import { byId, make } from "../dom.js";
+import { byId, make, seek } from "../dom.js";
 import { count, say } from "../words.js";
+import { reasonOf } from "./calls.js";
+
+/**
+ * @typedef {object} Hit
+ * @property {{id: string, title: string}} conversation
+ * @property {"" | "user" | "assistant"} role "" for a title
+ * @property {string} said_at
+ * @property {[string, boolean][]} snippet its parts, and whether each is what was sought
+ */
 
 const PAUSE = 180; // milliseconds without a key before the server is asked
 const language = document.documentElement.lang || "en";
@@ -13,7 +22,7 @@ export class Search {
   /** @param {import("./calls.js").Calls} calls */
   constructor(calls) {
     this.calls = calls;
-    this.field = byId("search-query");
+    this.field = byId("search-query", HTMLInputElement);
     this.panel = byId("search-hits");
     this.status = byId("search-status");
     this.list = byId("search-list");
@@ -49,7 +58,7 @@ export class Search {
       this.end();
     } else if (event.key === "ArrowDown" && !this.panel.hidden) {
       event.preventDefault();
-      this.list.querySelector("a")?.focus();
+      seek(this.list, "a")?.focus();
     }
   }
 
@@ -81,15 +90,16 @@ export class Search {
       const found = await this.calls.get("search", query, signal);
       if (!signal.aborted) this.show(found, isNext);
     } catch (error) {
-      if (!signal.aborted) this.status.textContent = error.message;
+      if (!signal.aborted) this.status.textContent = reasonOf(error);
     }
   }
 
+  /** @param {{hits: Hit[], before: number | null}} found @param {boolean} isNext */
   show({ hits, before }, isNext) {
     if (!isNext) this.list.replaceChildren();
     const items = hits.map((hit) => this.item(hit));
     this.list.append(...items);
-    if (isNext) items[0]?.querySelector("a").focus();
+    if (isNext && items.length) seek(items[0], "a")?.focus();
     this.before = before;
     this.more.hidden = before === null;
     const number = count(this.list.children.length);
@@ -97,6 +107,7 @@ export class Search {
     this.status.textContent = number === "0" ? say("nothingFound") : say(key, { count: number });
   }
 
+  /** @param {Hit} hit */
   item({ conversation, role, said_at, snippet }) {
     const title = make("strong", { textContent: conversation.title, dir: "auto" });
     const text = make("span", { className: "hit-text", dir: "auto" });

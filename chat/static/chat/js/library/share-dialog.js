@@ -4,10 +4,20 @@
 import { copyText } from "../clipboard.js";
 import { icon, make } from "../dom.js";
 import { say } from "../words.js";
+import { reasonOf } from "./calls.js";
 import { labelled, openDialog, select } from "./dialog.js";
 
 const language = document.documentElement.lang || "en";
 const dates = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
+
+/**
+ * @typedef {object} Link
+ * @property {string} id
+ * @property {string} start of its address
+ * @property {boolean} is_live
+ * @property {string} created_at
+ * @property {string | null} expires_at
+ */
 
 class ShareDialog {
   /** @param {import("./calls.js").Calls} calls @param {import("./rows.js").Row} row */
@@ -50,7 +60,7 @@ class ShareDialog {
     try {
       await work();
     } catch (error) {
-      this.refusal.textContent = error.message;
+      this.refusal.textContent = reasonOf(error);
       this.refusal.hidden = false;
     }
   }
@@ -85,12 +95,14 @@ class ShareDialog {
   }
 
   async list() {
+    /** @type {{links: Link[]}} */
     const { links } = await this.calls.get(`links/${this.row.id}`);
     const items = links.map((link) => this.item(link));
     const heading = make("h3", { textContent: say("openLinks") });
     this.links.replaceChildren(...(items.length ? [heading, make("ul", {}, ...items)] : []));
   }
 
+  /** @param {Link} link */
   item(link) {
     const kind = say(link.is_live ? "live" : "snapshot");
     const made = dates.format(new Date(link.created_at));
