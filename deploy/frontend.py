@@ -85,15 +85,17 @@ def main(arguments: list[str]) -> None:
     with one_at_a_time(PACKAGES):
         stamp = read_stamp()
         is_dev = flags.dev or bool(stamp.get("is_dev"))
-        if not is_complete(stamp, is_dev):
-            build(is_dev)
+        if not is_fetched(stamp, is_dev):
+            say("Fetching the pages' third-party scripts from npm's registry.")
+            STAMP.unlink(missing_ok=True)
+            fetch(is_dev)
+            serve(is_dev)
+        elif not is_served(stamp):  # a checkout of before took them away, say
+            serve(is_dev)
 
 
-def build(is_dev: bool) -> None:
-    """Fetch and copy; the stamp is written last."""
-    say("Fetching the pages' third-party scripts from npm's registry.")
-    STAMP.unlink(missing_ok=True)
-    fetch(is_dev)
+def serve(is_dev: bool) -> None:
+    """Put what was fetched where it is served from; the stamp is written last."""
     served = [copy for part in PARTS for copy in copied(part)]
     names = sorted(str(path.relative_to(ROOT)) for path in served)
     stamp = {"fingerprint": fingerprint(), "is_dev": is_dev, "served": names}
@@ -143,14 +145,14 @@ def read_stamp() -> dict[str, object]:
     return stamp if isinstance(stamp, dict) else {}
 
 
-def is_complete(stamp: dict[str, object], is_dev: bool) -> bool:
+def is_fetched(stamp: dict[str, object], is_dev: bool) -> bool:
+    """Whether npm has nothing to bring: the stamp goes with `node_modules`."""
+    return stamp.get("fingerprint") == fingerprint() and stamp.get("is_dev") is is_dev
+
+
+def is_served(stamp: dict[str, object]) -> bool:
     served = stamp.get("served")
-    return (
-        stamp.get("fingerprint") == fingerprint()
-        and stamp.get("is_dev") is is_dev
-        and isinstance(served, list)
-        and all((ROOT / name).is_file() for name in served)
-    )
+    return isinstance(served, list) and all((ROOT / name).is_file() for name in served)
 
 
 def fingerprint() -> str:

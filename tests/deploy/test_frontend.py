@@ -96,16 +96,27 @@ def test_the_checkers_stay_once_they_were_asked_for(built: Path) -> None:
     frontend.main([])
 
 
-@pytest.mark.parametrize("path", ["package-lock.json", "marked.js"])
-def test_another_lock_file_and_a_lost_file_are_reasons_to_build(
-    built: Path, path: str
-) -> None:
-    (built / path).rename(built / "gone")
-    (built / "package-lock.json").write_text("{}" if path == "marked.js" else "{ }")
+def test_another_lock_file_is_a_reason_to_fetch(built: Path) -> None:
+    (built / "package-lock.json").write_text("{ }")
 
     with pytest.raises(SetupFailed, match="is_dev=False"):
         frontend.main([])
     assert not frontend.STAMP.exists()
+
+
+def test_a_file_that_was_lost_is_served_again_without_npm(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = frontend.PACKAGES / "marked" / "lib"
+    package.mkdir(parents=True)
+    (package / "marked.js").write_text("marked();\n//# sourceMappingURL=marked.js.map")
+    part = frontend.Part("marked", built, ("marked.js",), base="lib")
+    monkeypatch.setattr(frontend, "PARTS", (part,))
+    (built / "marked.js").unlink()
+
+    frontend.main([])
+
+    assert (built / "marked.js").read_text() == "marked();\n"
 
 
 def test_a_registry_out_of_reach_is_named_as_the_cause(tmp_path: Path) -> None:
