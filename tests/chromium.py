@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from chat.checks import third_party_scripts_are_there
 from tests.product import Product
 
 FLAGS = [
@@ -37,6 +38,9 @@ def running_chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("chromium is not installed")
+    assert not third_party_scripts_are_there(None), (
+        "the pages' third-party scripts are missing: python -m deploy.frontend --dev"
+    )
     with (
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=path, args=FLAGS) as browser,
