@@ -194,6 +194,13 @@ def test_its_pages_lead_to_the_sign_in(first_start: Started, name: str) -> None:
         assert b'type="password"' in page.read()
 
 
+def test_what_pages_load_from_others_is_there(first_start: Started) -> None:
+    parser = "/static/chat/vendor/marked/marked.esm.js"
+
+    with urllib.request.urlopen(first_start.credentials["base_url"] + parser) as script:
+        assert script.headers["Content-Type"].startswith("text/javascript")
+
+
 def test_a_second_one_in_the_same_folder_is_refused_in_one_line(
     first_start: Started,
 ) -> None:
