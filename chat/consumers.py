@@ -37,7 +37,8 @@ from chat.sessions import session_user
 from chat.temporary import temporary_pages
 from controller.errors import SwitchyardError
 from controller.gateway import gateway
-from controller.identity.caller import Caller, chat_caller
+from controller.identity.caller import Caller
+from controller.identity.memberships import caller_of
 from controller.models import User
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
         self.presence.enter_context(generations.presence(user.pk))
         group = notices.session_group(self.session_key)
         await self.channel_layer.group_add(group, self.channel_name)
-        self.watching = asyncio.create_task(self._watch(chat_caller(user.pk)))
+        self.watching = asyncio.create_task(self._watch(caller_of(user)))
 
     async def disconnect(self, code: int) -> None:
         self._fall_silent()
@@ -289,6 +290,9 @@ class ChatConsumer(AsyncWebsocketConsumer):
                     shown = models
                     await self._send(type="models", models=models)
                 await asyncio.sleep(MODELS_SECONDS)
+                if gateway().guests.has_ended(caller):
+                    await self._end(SIGNED_OUT)
+                    return
                 if look % LOOKS_PER_SESSION_CHECK == 0 and not await self._user():
                     await self._end(SIGNED_OUT)
                     return

@@ -49,7 +49,7 @@ def readers_of(user: User, conversation_id: uuid.UUID) -> Readers:
         num_flags=flags.count(),
         classifiers=_classifiers(),
         models=_models(answers),
-        goes_at=_goes_at(conversation),
+        goes_at=_goes_at(user, conversation),
     )
 
 
@@ -95,6 +95,12 @@ def _models(answers: dict[str, str]) -> list[AskedModel]:
     return [AskedModel(name, name in passed_on) for name in names]
 
 
-def _goes_at(conversation: Conversation) -> datetime | None:
-    days = settings.CHAT_RETENTION_DAYS
-    return conversation.updated_at + timedelta(days=days) if days else None
+def _goes_at(user: User, conversation: Conversation) -> datetime | None:
+    """By its age, or with the guest whose it is."""
+    ends = []
+    if days := settings.CHAT_RETENTION_DAYS:
+        ends.append(conversation.updated_at + timedelta(days=days))
+    if user.guest_link is not None:
+        kept = timedelta(days=settings.GUEST_RETENTION_DAYS)
+        ends.append(user.guest_link.expires_at + kept)
+    return min(ends, default=None)

@@ -16,10 +16,11 @@ from controller.models import User
 
 def session_user(session_key: str | None) -> User | None:
     """The active user who is signed in by this session now; three queries, and one
-    more where a second factor is required of this person.
+    more for a guest and where a second factor is required of this person.
 
     None after a sign-out, a changed password, a deactivation or the session's expiry,
-    and while a required second factor is missing or the terms of use are not agreed to.
+    for a guest whose link is over, and while a required second factor is missing or the
+    terms of use are not agreed to.
     """
     if not session_key:
         return None
@@ -28,6 +29,8 @@ def session_user(session_key: str | None) -> User | None:
     request.session = store(session_key)
     user = get_user(request)
     if not isinstance(user, User) or not user.is_active or is_missing(user):
+        return None
+    if user.guest_link is not None and not user.guest_link.is_open:
         return None
     if lacks_consent(user, request.session):
         return None

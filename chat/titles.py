@@ -19,7 +19,6 @@ from chat.database import in_database, writing
 from chat.models import Conversation, ConversationQuerySet
 from controller.errors import SwitchyardError
 from controller.gateway import gateway
-from controller.identity.caller import chat_caller
 from controller.relay.request import InferenceRequest
 from controller.relay.sse import decode_events
 from workers.protocol import Task
@@ -100,7 +99,8 @@ async def _ask(turn: Turn, answer: str) -> str:
         session=str(turn.conversation_id),
     )
     said: list[str] = []
-    exchange = await gateway().open(chat_caller(turn.user_id), request)
+    caller = await gateway().chat_caller(turn.user_id)
+    exchange = await gateway().open(caller, request)
     async with contextlib.aclosing(exchange):
         async for block in exchange.events():
             for event in decode_events(block):

@@ -21,7 +21,7 @@ from chat.library_api import folder_fields, listed_fields
 from chat.models import Conversation, Folder
 from chat.words import page_words
 from controller.gateway import gateway
-from controller.identity.caller import chat_caller
+from controller.identity.memberships import caller_of
 from controller.models import User
 
 View = Callable[..., HttpResponseBase]
@@ -68,12 +68,13 @@ def page_fields(
     return {
         **path_fields(opened),
         "models": protocol.model_fields(
-            gateway().models(chat_caller(user.pk)), gateway().outlook
+            gateway().models(caller_of(user)), gateway().outlook
         ),
         **composing_fields(user, opened.conversation if opened else None),
         "socket": f"{reverse('chat:home')}ws/chat/",
         "home": reverse("chat:home"),
-        "signIn": reverse(settings.LOGIN_URL),
+        # A guest has nowhere to sign in: the page itself says why it is over.
+        "signIn": reverse("chat:home" if user.is_guest else settings.LOGIN_URL),
         "language": get_language(),
         "currency": settings.CURRENCY,
         "maxPromptChars": settings.CHAT_MAX_PROMPT_CHARS,
@@ -110,5 +111,5 @@ def library_fields(user: User, shown: Conversation | None) -> dict[str, Any]:
         "pinned": [listed_fields(each) for each in pinned],
         "folders": [folder_fields(each) for each in folders],
         "shown": listed_fields(shown) if shown else None,
-        "canShare": settings.CHAT_SHARING,
+        "canShare": settings.CHAT_SHARING and not user.is_guest,
     }

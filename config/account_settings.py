@@ -51,6 +51,8 @@ ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 # Changed passwords and second factors are told to the account's address.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{SITE_NAME}] "
+# Besides the library's own: new guests, and secrets of guest links that open nothing.
+ACCOUNT_RATE_LIMITS = {"guest": "60/m/ip", "guest_link_failed": "10/m/ip"}
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if BEHIND_HTTPS else "http"
 
 # -- Second factors -------------------------------------------------------------------

@@ -101,6 +101,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "controller.audit.actor.AuditMiddleware",
+    "controller.guests.bounds.GuestMiddleware",
     "controller.accounts.second_factor.SecondFactorMiddleware",
     "controller.accounts.terms.TermsMiddleware",
 ]
@@ -167,6 +168,19 @@ CACHES = {
 # Seconds after which who did not sign out is signed out.
 SESSION_COOKIE_AGE = env.integer("SESSION_COOKIE_AGE", 14 * 86_400, minimum=60)
 LOGIN_REDIRECT_URL = "chat:home" if "chat" in SERVED_ROLES else "admin:index"
+
+# -- Guests ---------------------------------------------------------------------------
+# How long a guest link is open unless it says otherwise, and at the longest.
+GUEST_LINK_MAX_HOURS = env.integer("GUEST_LINK_MAX_HOURS", default=720, minimum=1)
+GUEST_LINK_HOURS = min(
+    env.integer("GUEST_LINK_HOURS", default=72, minimum=1), GUEST_LINK_MAX_HOURS
+)
+# `serve` prints a guest link of so many hours when it starts; 0: none.
+SHARE_HOURS = env.integer("SHARE_HOURS", default=0)
+# Guests are deleted with their conversations so long after their link's end.
+GUEST_RETENTION_DAYS = env.integer("GUEST_RETENTION_DAYS", default=1, minimum=1)
+# All attachments of one guest.
+GUEST_ATTACHMENT_QUOTA_BYTES = env.integer("GUEST_ATTACHMENT_QUOTA_BYTES", 20 * 2**20)
 
 # -- Keys ----------------------------------------------------------------------------
 # Usable API keys that one person may have made on the page for them.

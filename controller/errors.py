@@ -95,6 +95,18 @@ class UserBanned(PermissionRefused):
         self.ends_at = ends_at
 
 
+class GuestLinkEnded(PermissionRefused):
+    """A guest whose link is over: by time, or by an operator's word."""
+
+    code = "guest_link_ended"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The guest link that let you chat here is over. Ask whoever gave it to you"
+            " for a new one."
+        )
+
+
 class NotFound(InvalidRequest):
     status = 404
     code = "not_found"

@@ -18,6 +18,7 @@ from controller.cors import OriginRules, load_origin_rules
 from controller.errors import (
     AuthenticationFailed,
     ContextLengthExceeded,
+    GuestLinkEnded,
     ModelNotFound,
     NoWorkerAvailable,
     QueueFull,
@@ -32,7 +33,8 @@ from controller.fleet.probing import Prober
 from controller.fleet.samples import SampleBook, write_samples
 from controller.fleet.snapshot import ModelView, load_snapshot
 from controller.fleet.turns import Turns
-from controller.identity.caller import Caller, chat_caller
+from controller.guests.watch import GuestBook, read_guest_book
+from controller.identity.caller import Caller
 from controller.identity.keyring import (
     KeyRing,
     imported_digests,
@@ -108,6 +110,7 @@ class Gateway:
         self.limits = Limiter(DatabaseLeases(self._leases.run), self._sharing)
         self.moderator = Moderator(self._ask_classifier)
         self.bans = BanBook()
+        self.guests = GuestBook()
         self.exchanges: set[Exchange] = set()
         self.resumable = ResumableStreams()
         self.is_ready = False
@@ -134,6 +137,7 @@ class Gateway:
         if self.is_stopping:
             raise ShuttingDown("This server is being restarted.", retry_after=2)
         self.bans.check(caller)
+        self.guests.check(caller)
         model = self.find_model(caller, request.model)
         add_defaults(request, model.default_parameters)
         exchange = Exchange(
@@ -158,11 +162,12 @@ class Gateway:
         return exchange
 
     async def chat_caller(self, user_id: int) -> Caller:
-        """Who a signed-in user is, teams and all. No query, but for the first time.
+        """Who a signed-in user is, teams and all, or of which guest link. No query, but
+        for the first time.
 
         Raises `StoreUnavailable`.
         """
-        return chat_caller(user_id, await self._memberships.teams_of(user_id))
+        return await self._memberships.caller_of(user_id)
 
     async def _start(self, exchange: Exchange) -> None:
         """Begin with the model that was asked for, or else with its fallback."""
@@ -369,6 +374,7 @@ class Gateway:
             self.keys.forget(await self._reads.run(imported_digests))
             self._memberships.forget()
             self.limits.adopt(await self._reads.run(load_book))
+            self.guests = await self._reads.run(read_guest_book)
             await self._end_revoked()
         if counts.origins != known.origins:
             self.origins = await self._reads.run(load_origin_rules)
@@ -389,6 +395,12 @@ class Gateway:
         for exchange in list(self.exchanges):
             if (error := self.bans.refusal(exchange.caller)) is not None:
                 exchange.interrupt(error)
+
+    def _end_visits(self) -> None:
+        """Interrupt what runs for guests whose link is over."""
+        for exchange in list(self.exchanges):
+            if self.guests.has_ended(exchange.caller):
+                exchange.interrupt(GuestLinkEnded())
 
     async def _end_revoked(self) -> None:
         """Interrupt what runs on keys that were revoked since it began."""
@@ -421,6 +433,7 @@ class Gateway:
         self.turns.tick()
 
     async def _look_for_stalls(self) -> None:
+        self._end_visits()
         for exchange in list(self.exchanges):
             exchange.leave_if_stalled()
 

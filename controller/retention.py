@@ -19,9 +19,11 @@ from django.utils.functional import Promise
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
+from controller.guests.links import delete_guests, delete_links
 from controller.ledger import rollups
 from controller.models import (
     EngineStart,
+    GuestLink,
     Invitation,
     JoinToken,
     LedgerEntry,
@@ -31,6 +33,7 @@ from controller.models import (
     ProcessHeard,
     UsageDay,
     UsageHour,
+    User,
     WorkerSample,
 )
 from controller.models.usage import day_of
@@ -62,6 +65,8 @@ class Kind:
     """Fewer than BATCH_SIZE, where much goes with each."""
     takes_oldest_first: bool = True
     """Whether an index by age finds them so."""
+    delete: Callable[[QuerySet[Any]], Any] | None = None
+    """How they go, where more is to be done than deleting the rows."""
 
     def due(self, before: datetime | None) -> QuerySet[Any]:
         """The rows that `before` leaves no time."""
@@ -88,7 +93,8 @@ class Kind:
         size = self.batch_size or BATCH_SIZE
         while ids := list(listed.values_list("pk", flat=True)[:size]):
             # Asked again: what was brought back meanwhile stays.
-            due.filter(pk__in=ids).delete()
+            still_due = due.filter(pk__in=ids)
+            still_due.delete() if self.delete is None else self.delete(still_due)
             yield len(ids)
 
     @property
@@ -205,6 +211,16 @@ def _ended_invitations(before: datetime) -> Q:
     return Q(expires_at__lt=before) | Q(accepted_at__lt=before)
 
 
+def _of_ended_links(before: datetime) -> Q:
+    has_expired = Q(guest_link__expires_at__lt=before)
+    return has_expired | Q(guest_link__revoked_at__lt=before)
+
+
+def _left_links(before: datetime) -> Q:
+    """Not those whose guests are still there."""
+    return ended(before) & Q(guests=None)
+
+
 def _signed_out(before: datetime) -> Q:
     """Devices whose session has ended."""
     live = Session.objects.filter(
@@ -308,6 +324,29 @@ register(
             dated_by="created_at",
             due_when=_ended_tokens,
             takes_oldest_first=False,
+        ),
+        Kind(
+            name="guests",
+            label=_("guests whose link ended, with their conversations"),
+            setting="GUEST_RETENTION_DAYS",
+            rows=lambda: User.objects.exclude(guest_link=None),
+            before=days_of("GUEST_RETENTION_DAYS"),
+            dated_by="date_joined",
+            due_when=_of_ended_links,
+            batch_size=20,  # each goes with all their conversations
+            takes_oldest_first=False,
+            delete=delete_guests,
+        ),
+        Kind(
+            name="guest links",
+            label=_("guest links that ended"),
+            setting="ENDED_RETENTION_DAYS",
+            rows=GuestLink.objects.all,
+            before=days_of("ENDED_RETENTION_DAYS"),
+            dated_by="created_at",
+            due_when=_left_links,
+            takes_oldest_first=False,
+            delete=delete_links,
         ),
         Kind(
             name="requests for more",

@@ -11,12 +11,14 @@ from typing import Any
 from django.utils.timezone import now
 
 from chat.models import Conversation, Message
+from controller.guests.links import make_link
 from controller.identity import encryption, secrets
 from controller.models import (
     Adapter,
     AllowedOrigin,
     ApiKey,
     Ban,
+    GuestLink,
     Invitation,
     JoinToken,
     LedgerEntry,
@@ -72,6 +74,17 @@ def make_allowed_origin(pattern: str = "", **fields: Any) -> AllowedOrigin:
 
 def make_invitation(**fields: Any) -> tuple[Invitation, str]:
     return Invitation.issue(**fields)
+
+
+def make_guest_link(**fields: Any) -> tuple[GuestLink, str]:
+    """A link without limits unless `limits` has some, announced as the console does."""
+    return make_link(**{"limits": {}} | fields)
+
+
+def make_guest(link: GuestLink, **fields: Any) -> User:
+    """A guest of the link, as if they had come by it."""
+    assert link.take_place()
+    return make_user(guest_link=link, **fields)
 
 
 def make_join_token(**fields: Any) -> tuple[JoinToken, str]:

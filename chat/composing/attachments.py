@@ -51,6 +51,8 @@ def _refuse_too_much(user: User, num_bytes: int) -> None:
             _("The file is larger than %s.") % filesizeformat(maximum)
         )
     quota = settings.CHAT_ATTACHMENT_QUOTA_BYTES
+    if user.is_guest:
+        quota = min(quota, settings.GUEST_ATTACHMENT_QUOTA_BYTES)
     kept = Attachment.objects.of(user).aggregate(total=Sum("num_bytes"))["total"] or 0
     if kept + num_bytes > quota:
         raise AttachmentRefused(

@@ -42,7 +42,7 @@ def delete_account(user: User) -> DeletionReceipt:
         user.delete()
         Revision.bump("keys")
     _log_deletion(user_id, receipt)
-    _make_anonymous(user_id, keys)
+    make_anonymous([user_id], keys)
     return receipt
 
 
@@ -102,10 +102,10 @@ def _log_deletion(user_id: int, receipt: DeletionReceipt) -> None:
     )
 
 
-def _make_anonymous(user_id: int, key_ids: list[int]) -> None:
+def make_anonymous(user_ids: list[int], key_ids: list[int]) -> None:
     """What was used stays in the sums, and leads to nobody. In batches: there may be
     millions of rows."""
-    is_theirs = Q(user_id=user_id) | Q(key_id__in=key_ids)
+    is_theirs = Q(user_id__in=user_ids) | Q(key_id__in=key_ids)
     for model in (LedgerEntry, UsageHour, UsageDay):
         while True:
             batch = list(

@@ -17,7 +17,9 @@ OPEN_NAMES = ("chat:language",)
 
 
 def is_required_of(user: Any) -> bool:
-    """Whether REQUIRE_SECOND_FACTOR asks it of this person."""
+    """Whether REQUIRE_SECOND_FACTOR asks it of this person; guests have no first."""
+    if getattr(user, "is_guest", False):
+        return False
     match settings.REQUIRE_SECOND_FACTOR:
         case "everyone":
             return bool(user.is_authenticated)

@@ -84,7 +84,8 @@ def _check_other_owner(membership: Membership) -> None:
 
 def _found(name_or_address: str) -> User:
     is_meant = Q(username__iexact=name_or_address) | Q(email__iexact=name_or_address)
-    users = list(User.objects.filter(is_meant, is_active=True)[:2])
+    people = User.objects.filter(is_active=True, guest_link=None)
+    users = list(people.filter(is_meant)[:2])
     if len(users) == 1:
         return users[0]
     words = (

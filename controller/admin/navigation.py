@@ -33,6 +33,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
             (_("Budget alerts"), "notifications", "budgetalert"),
             (_("Requests for more"), "contact_support", "limitrequest"),
             (_("Invitations"), "mail", "invitation"),
+            (_("Guest links"), "waving_hand", "guestlink"),
             (_("Second factors"), "security", "mfa.authenticator"),
             (_("Sessions"), "devices", "usersessions.usersession"),
             (_("Accounts elsewhere"), "link", "socialaccount.socialaccount"),

@@ -40,6 +40,22 @@ class WaitsFilter(admin.SimpleListFilter):
         return queryset
 
 
+class GuestFilter(admin.SimpleListFilter):
+    title = _("guests")
+    parameter_name = "guests"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("no", _("people")), ("yes", _("guests"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> Any:
+        match self.value():
+            case "no":
+                return queryset.filter(guest_link=None)
+            case "yes":
+                return queryset.exclude(guest_link=None)
+        return queryset
+
+
 @admin.register(User)
 class UserAdmin(PermissionsInWords, StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
     announced_topic = "keys"  # a key is refused when its owner may not sign in
@@ -56,7 +72,14 @@ class UserAdmin(PermissionsInWords, StockUserAdmin, AnnouncingAdmin):  # type: i
         "date_joined",
         "keys",
     )
-    list_filter = (WaitsFilter, "is_active", "is_staff", "is_superuser", "teams")
+    list_filter = (
+        WaitsFilter,
+        GuestFilter,
+        "is_active",
+        "is_staff",
+        "is_superuser",
+        "teams",
+    )
     ordering = ("username",)
     actions = ("approve", "refuse")
 

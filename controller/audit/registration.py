@@ -50,6 +50,7 @@ WATCHED: dict[type[Model], dict[str, Any]] = {
         ]
     },
     models.Invitation: {"exclude_fields": ["digest"]},
+    models.GuestLink: {"exclude_fields": ["digest", "num_guests"]},
     models.JoinToken: {"exclude_fields": ["digest", "used_at"]},
     models.ServedModel: {"m2m_fields": {"teams"}},
     models.ModelAlias: {},

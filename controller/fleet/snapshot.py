@@ -114,7 +114,9 @@ class ModelView:
         """Whether the caller may know of it and ask it."""
         if not caller.may_use(self.name, *self.aliases):
             return False
-        return self.audience is None or self.audience.includes(caller)
+        if self.audience is None or caller.has_models_of_its_own:
+            return True
+        return self.audience.includes(caller)
 
 
 @dataclass(frozen=True, slots=True)

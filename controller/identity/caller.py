@@ -1,6 +1,7 @@
 """Who is asking, in the one shape that everything below the edges knows."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +15,23 @@ class Caller:
     user_id: int | None = None
     key_id: int | None = None
     team_id: int | None = None
-    """The one that a key belongs to."""
+    """The one that a key belongs to, or that a guest speaks for."""
     teams: frozenset[int] = frozenset()
     """Whose rules hold: a key's team, or all those of somebody who signed in."""
     scopes: frozenset[str] = frozenset({"inference"})
     allowed_models: frozenset[str] | None = None
     """Names this caller may ask for; None: every model."""
     max_concurrent: int | None = None
+    guest_link_id: int | None = None
+    """Of a guest: the link that lets them chat."""
+    ends_at: datetime | None = None
+    """Of a guest: when it ends."""
+
+    @property
+    def has_models_of_its_own(self) -> bool:
+        """Whether an operator named the models that guests are let in for: those are
+        open to them, whatever teams they are for."""
+        return self.guest_link_id is not None and self.allowed_models is not None
 
     def may_use(self, *names: str) -> bool:
         """Whether one of a model's names is allowed to this caller."""

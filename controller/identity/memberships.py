@@ -1,6 +1,7 @@
-"""The teams of people who signed in, in memory: kept as keys are (`keyring.py`).
+"""Who people are on the chat page, in memory: kept as keys are (`keyring.py`).
 
-A user's teams cost one query, the first time; a change of any team empties the memory.
+A user costs one query, the first time, and a guest two; a change of any team or guest
+link empties the memory.
 """
 
 from collections import OrderedDict
@@ -9,27 +10,58 @@ from collections.abc import Awaitable, Callable
 from django.db import Error as DatabaseError
 
 from controller.errors import StoreUnavailable
-from controller.models import Membership
+from controller.identity.caller import Caller, chat_caller
+from controller.models import GuestLink, LedgerEntry, User
 
 MAX_USERS = 100_000
 
 
-def teams_of(user_id: int) -> frozenset[int]:
-    """The ids of the teams that the user is in. One query."""
-    memberships = Membership.objects.filter(user_id=user_id)
-    return frozenset(memberships.values_list("team_id", flat=True))
+def read_caller(user_id: int) -> Caller:
+    """Who this user is, with all their teams; a guest speaks for the link's team
+    alone. One query, for a guest one more."""
+    rows = User.objects.filter(pk=user_id).values_list(
+        "guest_link_id", "memberships__team_id"
+    )
+    found = list(rows)
+    for guest_link_id, _team_id in found:
+        if guest_link_id is not None:
+            return guest_of(GuestLink.objects.get(pk=guest_link_id), user_id)
+    teams = (team_id for _link_id, team_id in found)
+    return chat_caller(user_id, frozenset(each for each in teams if each is not None))
+
+
+def caller_of(user: User) -> Caller:
+    """The same without the teams, whose models know their people: for lists of models.
+    No query, but for a guest whose link is not loaded."""
+    link = user.guest_link
+    return chat_caller(user.pk) if link is None else guest_of(link, user.pk)
+
+
+def guest_of(link: GuestLink, user_id: int) -> Caller:
+    """The caller that a guest of this link is."""
+    models = link.allowed_models
+    return Caller(
+        face=LedgerEntry.Face.CHAT.value,
+        identity=f"user:{user_id}",
+        user_id=user_id,
+        team_id=link.team_id,
+        teams=frozenset({link.team_id}),
+        allowed_models=None if models is None else frozenset(models),
+        guest_link_id=link.pk,
+        ends_at=link.expires_at,
+    )
 
 
 class Memberships:
     """`in_thread` runs a sync function with the database, off the event loop."""
 
-    def __init__(self, in_thread: Callable[..., Awaitable[frozenset[int]]]) -> None:
+    def __init__(self, in_thread: Callable[..., Awaitable[Caller]]) -> None:
         self._in_thread = in_thread
-        self._known: OrderedDict[int, frozenset[int]] = OrderedDict()
+        self._known: OrderedDict[int, Caller] = OrderedDict()
         self._generation = 0
 
-    async def teams_of(self, user_id: int) -> frozenset[int]:
-        """The user's teams. Raises `StoreUnavailable` where they are neither known nor
+    async def caller_of(self, user_id: int) -> Caller:
+        """Who this user is. Raises `StoreUnavailable` where that is neither known nor
         to be read."""
         known = self._known.get(user_id)
         if known is not None:
@@ -37,7 +69,7 @@ class Memberships:
             return known
         generation = self._generation
         try:
-            found = await self._in_thread(teams_of, user_id)
+            found = await self._in_thread(read_caller, user_id)
         except DatabaseError as exc:
             raise StoreUnavailable from exc
         if generation == self._generation:  # else read before a change that we know of

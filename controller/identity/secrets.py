@@ -20,6 +20,7 @@ PUBLISHABLE_KEY = "sy-pub-"  # of browsers: anybody who meets one knows that it 
 JOIN_TOKEN = "sy-join-"  # noqa: S105  # a prefix, not a secret
 WORKER_CREDENTIAL = "sy-worker-"
 INVITATION = "sy-invite-"
+GUEST_LINK = "sy-guest-"
 
 
 def make_secret(prefix: str) -> str:

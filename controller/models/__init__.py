@@ -15,6 +15,7 @@ from controller.models.fleet import (
     Worker,
     WorkerBreaker,
 )
+from controller.models.guests import GuestLink
 from controller.models.identity import ApiKey, Invitation, Membership, Team, User
 from controller.models.ledger import LedgerEntry
 from controller.models.limits import Lease, Limit, LimitRequest, Spending
@@ -35,6 +36,7 @@ __all__ = [
     "Classifier",
     "DeletionReceipt",
     "EngineStart",
+    "GuestLink",
     "Invitation",
     "JoinToken",
     "Lease",

@@ -37,6 +37,17 @@ class User(AbstractUser):
     approval_asked_at = models.DateTimeField(
         _("waits for approval since"), null=True, blank=True, editable=False
     )
+    # Of a guest: the link that lets them chat. It cascades: no guest may outlive it and
+    # become a person.
+    guest_link = models.ForeignKey(
+        "controller.GuestLink",
+        models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="guests",
+        verbose_name=_("guest link"),
+    )
 
     class Meta(AbstractUser.Meta):
         pass
@@ -51,6 +62,11 @@ class User(AbstractUser):
         if self.language != language:
             self.language = language
             self.save(update_fields=["language"])
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether a guest link is all that lets them in. No query."""
+        return self.guest_link_id is not None
 
 
 class Team(models.Model):

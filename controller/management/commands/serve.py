@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config import env
 from controller.management.first_rows import add_first_rows, write_first_rows
+from controller.management.share import add_share, write_share
 from controller.serving.options import ServeOptions
 
 
@@ -43,6 +44,7 @@ class Command(BaseCommand):
             help="on loopback: callers without a right key are one limited guest",
         )
         parser.add_argument("--fd", type=int, help="an inherited listening socket")
+        add_share(parser)
         add_first_rows(parser)
 
     def handle(self, **flags: Any) -> None:
@@ -58,7 +60,8 @@ class Command(BaseCommand):
         apply_to_settings(flags)
         self.check()
         if options.fd is None:  # of several processes the first one, alone
-            write_first_rows(flags, self.stdout.write)
+            write_first_rows(flags, self._say)
+            write_share(flags, options, self._say)
         listener = None if needs_own_endpoint(options) else listen(options)
         if flags["workers"] > 1 and options.fd is None:
             from controller.serving.processes import WebProcesses
@@ -67,6 +70,11 @@ class Command(BaseCommand):
             WebProcesses(flags["workers"], passed_on(options, flags)).run(listener)
             return
         serve(options, listener)
+
+    def _say(self, line: str) -> None:
+        """Also where it is read through a pipe, which would keep it until the end."""
+        self.stdout.write(line)
+        self.stdout.flush()
 
 
 def check(options: ServeOptions, flags: dict[str, Any]) -> None:
