@@ -1,6 +1,7 @@
 """Guest links: whom they let in, what they open, and how they end."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from allauth.usersessions.models import UserSession
@@ -22,6 +23,7 @@ from controller.identity.caller import chat_caller
 from controller.identity.memberships import caller_of, read_caller
 from controller.ledger.queue import write_batch
 from controller.limits.book import load_book
+from controller.management.share import write_share
 from controller.models import (
     ApiKey,
     GuestLink,
@@ -31,6 +33,7 @@ from controller.models import (
     Team,
     User,
 )
+from controller.serving.options import ServeOptions
 from tests.chat.talks import client_of
 from tests.controller.test_ledger_queue import finished
 from tests.factories import (
@@ -123,6 +126,43 @@ def test_the_command_prints_a_link_with_limits_and_ends_it(capsys):
         call_command("guest_link", f"--revoke={link.prefix}")
     with pytest.raises(CommandError, match="At most 720 hours"):
         call_command("guest_link", "--hours=721")
+
+
+def test_serve_prints_one_link_and_makes_no_other_while_it_is_open(settings):
+    said = []
+    share = partial(write_share, {"share": 5}, ServeOptions(port=8123), said.append)
+
+    share()
+    share()
+
+    link = GuestLink.objects.get()
+    address = said[0].split()[-1]
+    assert address.startswith("http://127.0.0.1:8123/guest/?link=sy-guest-")
+    assert links.find(address.split("link=")[1]) == link
+    assert timedelta(hours=4.9) < link.expires_at - now() <= timedelta(hours=5)
+    assert link.team.limits.count() == 2
+    assert "on this machine only" in said[1]
+    assert f"({link.prefix}…) is open until" in said[2]
+
+    links.revoke(link)
+    settings.PUBLIC_URL, settings.ROOT_PATH = "https://chat.example.org", "/llm"
+    share()
+    assert said[-1].split()[-1].startswith("https://chat.example.org/llm/guest/?link=")
+
+
+def test_serve_refuses_to_share_what_cannot_be():
+    options, say = ServeOptions(), print
+    with pytest.raises(CommandError, match="--share: At most 720 hours"):
+        write_share({"share": 721}, options, say)
+    write_share({"share": None}, options, say)
+    assert not GuestLink.objects.exists()
+
+
+def test_serve_shares_no_chat_that_it_does_not_serve(settings):
+    settings.SERVED_ROLES = ["api", "controller"]
+
+    with pytest.raises(CommandError, match="leaves the chat out"):
+        write_share({"share": 1}, ServeOptions(), print)
 
 
 # -- what guests are below the edge ----------------------------------------------------
