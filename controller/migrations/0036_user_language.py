@@ -4,7 +4,7 @@ import controller.models.identity
 
 
 class Migration(migrations.Migration):
-    dependencies = [("controller", "0034_earlier_latencies")]
+    dependencies = [("controller", "0035_guest_links")]
 
     operations = [
         migrations.AddField(

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0018_index_ratings")]
+    dependencies = [("chat", "0015_index_ratings")]
 
     operations = [
         migrations.AddIndex(
