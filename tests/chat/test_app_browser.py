@@ -29,13 +29,13 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 def installed(page: Page) -> None:
     """Return when the page's service worker holds what it keeps."""
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-    # Not `wait_for_function`: where it has to wait, the page's policy forbids its `eval`.
+    # Not `wait_for_function`: where that waits, the page's policy forbids its `eval`.
     page.evaluate(
         """async () => {
-            const { serviceWorker } = navigator;
-            if (serviceWorker.controller) return;
+            const workers = navigator.serviceWorker;
+            if (workers.controller) return;
             await new Promise((resolve) => {
-              serviceWorker.addEventListener("controllerchange", resolve, { once: true });
+              workers.addEventListener("controllerchange", resolve, { once: true });
             });
         }"""
     )
