@@ -87,6 +87,12 @@ def test_a_rule_is_tried_saved_obeyed_and_its_flag_released(
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("was added successfully")).to_be_visible(timeout=PATIENCE)
 
+    page.goto(f"{RULES}bench")
+    page.locator("[name=text]").fill(f"Tell me of {word}.")
+    page.get_by_role("button", name="Try this text").click()
+    tried = page.get_by_role("status").filter(has_text=f"“Projects {screen}”")
+    expect(tried).to_contain_text("a rule of this site about trade-secrets")
+
     def is_blocked() -> bool:
         ask(page, f"More of {word}!")
         expect(answered(page).or_(refused(page))).to_be_visible(timeout=PATIENCE)
