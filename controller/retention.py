@@ -360,7 +360,7 @@ register(
         ),
         Kind(
             name="sessions",
-            label=_("sign-in sessions that ended"),
+            label=_("sign-in sessions, dated by their end"),
             setting="SESSION_COOKIE_AGE",
             rows=Session.objects.all,
             before=now,
