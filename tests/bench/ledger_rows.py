@@ -36,6 +36,14 @@ SERIES = {
     " WHERE i < %(rows)s) SELECT i FROM n) s",
     "postgresql": "generate_series(1, %(rows)s) AS s(i)",
 }
+# A page with rows asks besides for the names of users, keys and teams that it shows.
+NUM_NAMES = 3
+PAGES = [
+    *(f"/admin/?{asked}" for asked in ("days=1", "days=7&by=team", "days=30&by=face")),
+    *(f"/usage/?days={days}" for days in (7, 30, 90, 365)),
+    *(f"/admin/usage/?days={days}" for days in (7, 30, 90, 365)),
+    "/admin/controller/ledgerentry/",
+]
 
 
 def make_rows(num_rows: int, num_days: int) -> int:
@@ -71,8 +79,8 @@ def make_rows(num_rows: int, num_days: int) -> int:
     return rows * num_hours
 
 
-def measure(path: str, user: Any, times: int = 5) -> None:
-    """Print what one page takes, the median of some times, and its queries."""
+def measure(path: str, user: Any, times: int = 5) -> int:
+    """Print what one page takes, the median of some times, and return its queries."""
     from django.db import connection
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
@@ -88,13 +96,19 @@ def measure(path: str, user: Any, times: int = 5) -> None:
         taken.append(time.perf_counter() - begun_at)
     assert response.status_code == 200, response
     median = sorted(taken)[len(taken) // 2]
-    print(f"{path:45} {median * 1000:8.0f} ms  {len(queries)} queries")
+    print(f"{path:45} {median * 1000:8.0f} ms  {len(queries)} queries", flush=True)
+    return len(queries)
+
+
+def measure_pages(user: Any) -> dict[str, int]:
+    """How many queries each page takes; prints its time too."""
+    return {path: measure(path, user) for path in PAGES}
 
 
 def timed(what: str, job: Callable[[], Any]) -> None:
     begun_at = time.perf_counter()
     result = job()
-    print(f"{what:45} {time.perf_counter() - begun_at:8.1f} s   {result}")
+    print(f"{what:45} {time.perf_counter() - begun_at:8.1f} s   {result}", flush=True)
 
 
 def num_minutes() -> int:
@@ -143,6 +157,8 @@ def run(num_rows: int, num_days: int) -> None:
     call_command("migrate", verbosity=0)
     operator = make_people()
     print(f"{connection.vendor}: {num_rows:,} rows of {num_days} days")
+    print("with an empty ledger")
+    before = measure_pages(operator)
     timed("making the rows", lambda: make_rows(num_rows, num_days))
     if connection.vendor == "postgresql":
         connection.cursor().execute("VACUUM ANALYZE")
@@ -150,12 +166,9 @@ def run(num_rows: int, num_days: int) -> None:
     if connection.vendor == "postgresql":
         connection.cursor().execute("VACUUM ANALYZE")
     print(f"hours {UsageHour.objects.count():,}, days {UsageDay.objects.count():,}")
-    for asked in ("days=1", "days=7&by=team", "days=30&by=face"):
-        measure(f"/admin/?{asked}", operator)
+    for path, num_queries in measure_pages(operator).items():
+        assert num_queries <= before[path] + NUM_NAMES, path
     timed("a day by minutes", lambda: f"{num_minutes()} minutes with requests")
-    for days in (7, 30, 90, 365):
-        measure(f"/usage/?days={days}", operator)
-        measure(f"/admin/usage/?days={days}", operator)
 
 
 if __name__ == "__main__":
