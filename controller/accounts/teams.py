@@ -1,12 +1,21 @@
-"""What owners do with the people of their team."""
+"""What owners do with the people of their team, and how teams end."""
+
+from collections.abc import Collection, Iterable
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, ProtectedError, Q, QuerySet
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
-from controller.models import ApiKey, Membership, Revision, Team, User
+from controller.models import (
+    ApiKey,
+    Membership,
+    Revision,
+    ServedModel,
+    Team,
+    User,
+)
 
 
 def teams_of(user: User) -> QuerySet[Team]:
@@ -62,6 +71,29 @@ def remove_member(membership: Membership) -> int:
         membership.delete()
         Revision.bump("keys")
     return num_revoked
+
+
+def delete_teams(teams: Iterable[Team]) -> None:
+    """Delete them, and revoke their keys, which no limit of theirs would hold any more.
+
+    Raises `ProtectedError` while a model is for nobody else: it would be everybody's.
+    """
+    ids = [team.pk for team in teams]
+    with transaction.atomic():
+        if models := list(models_for_only(ids)):
+            raise ProtectedError("Some models are for these teams alone.", set(models))
+        for key in ApiKey.objects.filter(team__in=ids).unrevoked():
+            key.revoked_at = now()
+            key.save(update_fields=["revoked_at"])
+        Team.objects.filter(pk__in=ids).delete()
+        Revision.bump("keys")
+
+
+def models_for_only(team_ids: Collection[int]) -> QuerySet[ServedModel]:
+    """The models that some of these teams may ask, and no other."""
+    audiences = ServedModel.teams.through.objects.exclude(team__in=team_ids)
+    models = ServedModel.objects.filter(teams__in=team_ids).distinct()
+    return models.exclude(pk__in=audiences.values("servedmodel"))
 
 
 def keys_of(membership: Membership) -> list[ApiKey]:

@@ -10,6 +10,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop, ngettext
 from unfold.admin import TabularInline
@@ -18,9 +19,10 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from controller.accounts import approval
 from controller.accounts.deletion import delete_account
 from controller.accounts.roles import AUDITORS, OPERATORS
+from controller.accounts.teams import delete_teams, models_for_only
 from controller.admin.base import AnnouncingAdmin, ConsoleAdmin, KeptRecordAdmin
 from controller.admin.permissions import PermissionsInWords
-from controller.models import DeletionReceipt, Membership, Team, User
+from controller.models import DeletionReceipt, Membership, ServedModel, Team, User
 
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -195,9 +197,28 @@ class TeamAdmin(AnnouncingAdmin):
         teams: QuerySet[Team] = super().get_queryset(request)
         return teams.annotate(num_members=Count("memberships"))
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Besides what belongs to a team: models that would be everybody's without it
+        stand in the way."""
+        *found, protected = super().get_deleted_objects(objs, request)
+        models = models_for_only([team.pk for team in objs])
+        return *found, [*protected, *map(_linked, models)]
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        delete_teams([obj])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Team]) -> None:
+        delete_teams(queryset)
+
     @admin.display(description=_("members"), ordering="num_members")
     def num_members(self, team: Any) -> int:
         return int(team.num_members)
+
+
+def _linked(served_model: ServedModel) -> SafeString:
+    url = reverse("admin:controller_servedmodel_change", args=[served_model.pk])
+    words = _("Model for these teams alone")
+    return format_html('{}: <a href="{}">{}</a>', words, url, served_model)
 
 
 @admin.register(DeletionReceipt)
