@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from controller.errors import (
     ContentBlocked,
@@ -151,7 +152,8 @@ class Moderator:
         if watch is None:
             return
         if exchange.request.stream:
-            exchange.screen = OutputScreen(watch, exchange)
+            begun = _begun(exchange.request.body)
+            exchange.screen = OutputScreen(watch, exchange, begun)
         else:
             exchange.revise = lambda body: moderate_whole(body, watch)
 
@@ -163,6 +165,14 @@ class Moderator:
             return None
         request_id = exchange.request.request_id
         return Watch(sets, direction, caller, model, request_id, self.flags)
+
+
+def _begun(body: dict[str, Any]) -> str:
+    """The text that a chat's answer is to go on from; "" for one that begins anew."""
+    if not body.get("continue_final_message"):
+        return ""
+    content = body["messages"][-1].get("content")
+    return content if isinstance(content, str) else ""
 
 
 def _judged_by(

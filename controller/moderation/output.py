@@ -29,6 +29,7 @@ TOKEN_FIELDS = ("token_ids", "prompt_token_ids")
 
 Channel = tuple[str, int]
 """A field of a choice that text comes in, and for tools the call's number."""
+CONTENT: Channel = ("content", 0)
 
 
 class Answer(Protocol):
@@ -122,9 +123,13 @@ class Scores(NamedTuple):
 
 
 class StreamedChoice:
-    """One answer of a stream: its texts, and the scores that wait for them."""
+    """One answer of a stream: its texts, and the scores that wait for them.
 
-    def __init__(self, watch: Watch) -> None:
+    `begun` is what its content goes on from.
+    """
+
+    def __init__(self, watch: Watch, begun: str = "") -> None:
+        self._begun = begun
         self.is_over = False
         self.texts: dict[Channel, StreamedText] = {}
         self._watch = watch
@@ -184,7 +189,8 @@ class StreamedChoice:
 
     def _text(self, channel: Channel) -> StreamedText:
         if channel not in self.texts:
-            self.texts[channel] = StreamedText(self._watch)
+            begun = self._begun if channel == CONTENT else ""
+            self.texts[channel] = StreamedText(self._watch, begun)
         return self.texts[channel]
 
     # -- log probabilities -----------------------------------------------------
@@ -192,11 +198,11 @@ class StreamedChoice:
     @property
     def _scored(self) -> StreamedText | None:
         """The text that engines score: the content, or a completion's text."""
-        return self.texts.get(("content", 0)) or self.texts.get(("text", 0))
+        return self.texts.get(CONTENT) or self.texts.get(("text", 0))
 
     @property
     def _scored_length(self) -> int:
-        return self._scored.length if self._scored else 0
+        return self._scored.length if self._scored else len(self._begun)
 
     def _take_scores(self) -> dict[str, Any] | None:
         """The scores of what is out by now, together; those of redacted text are
@@ -256,10 +262,14 @@ def _add_text(choice: dict[str, Any], channel: Channel, text: str) -> None:
 
 
 class OutputScreen:
-    """One stream's answers, moderated: whole events in, whole events out."""
+    """One stream's answers, moderated: whole events in, whole events out.
 
-    def __init__(self, watch: Watch, answer: Answer) -> None:
+    `begun` is the answer that the model was asked to go on with, if it was.
+    """
+
+    def __init__(self, watch: Watch, answer: Answer, begun: str = "") -> None:
         self._watch = watch
+        self._begun = begun
         self._answer = answer
         self._choices: dict[int, StreamedChoice] = {}
         self._head: dict[str, Any] = {}
@@ -312,7 +322,7 @@ class OutputScreen:
         kept = []
         for choice in choices:
             screened = self._choices.setdefault(
-                choice.get("index", 0), StreamedChoice(self._watch)
+                choice.get("index", 0), StreamedChoice(self._watch, self._begun)
             )
             screened.moderate(choice)
             is_blocked = is_blocked or screened.is_blocked

@@ -24,18 +24,23 @@ class Range(NamedTuple):
 
 
 class StreamedText:
-    """Positions are of the whole text; of it, what `base` and all behind is held."""
+    """Positions are of the whole text; of it, what `base` and all behind is held.
 
-    def __init__(self, watch: Watch) -> None:
+    What the text goes on from, `begun`, is out already: a match that begins there is
+    redacted from where the new text begins, or blocks it.
+    """
+
+    def __init__(self, watch: Watch, begun: str = "") -> None:
         self._watch = watch
-        self._held = ""
+        self._held = begun
         self._base = 0
-        self._decided = 0
+        reading = Reading(begun)
+        self._decided = reading.begin(self._settled(reading))
         """Every match that starts before this has been seen to."""
         self._pattern_ends: dict[int, int] = {}
-        self.sent = 0
+        self.sent = len(begun)
         """What stands before this is out, or gone."""
-        self._released = -1
+        self._released = len(begun) or -1
         """Where the text was that was let out before it was clear what it begins."""
         self.redactions: list[Range] = []
         self.blocked_by: Rule | None = None
@@ -58,8 +63,7 @@ class StreamedText:
         reading = Reading(self._held)
         decided = len(reading.canonical)
         if not is_end:
-            settled = (each.settled(reading.canonical) for each in self._watch.sets)
-            decided = min(settled, default=decided)
+            decided = self._settled(reading)
         out = self._see_to_all(reading, decided)
         if self.blocked_by is not None:
             return out
@@ -67,6 +71,11 @@ class StreamedText:
         out += self._let_out(self._decided)
         self._forget()
         return out
+
+    def _settled(self, reading: Reading) -> int:
+        """Before this no match begins that is not sure by now, in canonical text."""
+        settled = (each.settled(reading.canonical) for each in self._watch.sets)
+        return min(settled, default=len(reading.canonical))
 
     def pause(self) -> str:
         """All that may go out as the choice goes on with a call or a thought.

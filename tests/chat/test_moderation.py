@@ -85,6 +85,27 @@ async def test_a_page_that_comes_in_mid_answer_sees_what_may_be_seen(site, user)
     assert "t5" not in text
 
 
+async def test_an_answer_that_goes_on_does_not_complete_what_a_rule_redacts(
+    site, user, engine
+):
+    await new_rule(terms="t5 t6", action="redact", direction="output")
+    await take_over()
+    setup = {"max_tokens": "6"}
+    async with Page(user) as page:
+        await page.ask("hm", setup=setup)
+        text, cut = await page.read_answer()
+        assert (text, cut["finish_reason"]) == ("t0 t1 t2 t3 t4 t5", "length")
+
+        await page.say(type="continue", message=cut["id"], text="Go on.")
+        await page.hear("conversation")
+        text, _whole = await page.read_answer()
+
+    row = await Message.objects.aget(role="assistant")
+    assert engine.requests()[-1].body["continue_final_message"] is True
+    assert row.content == text
+    assert text.startswith("t0 t1 t2 t3 t4 t5[redacted] t7")
+
+
 async def test_an_answer_that_a_rule_ends_keeps_what_came_before(site, user):
     await new_rule(terms="t5 t6", direction="output")
     await take_over()

@@ -33,6 +33,23 @@ def test_a_term_in_pieces_is_redacted_and_what_precedes_it_does_not_wait():
     assert out == ["say ", "[redacted]", "e", "t or ", "[redacted] ", "now", ""]
 
 
+@pytest.mark.parametrize(
+    ("begun", "pieces", "out"),
+    [
+        ("say fal", ["con", " now"], "[redacted] now"),
+        ("say fal", ["low", " ground"], "low ground"),
+        ("say falcon", [" and falcon"], " and [redacted]"),
+        ("say", [" nothing"], " nothing"),
+    ],
+)
+def test_what_begins_in_a_text_that_goes_on_is_redacted_from_there(begun, pieces, out):
+    text = StreamedText(watch(rule(terms=("falcon",))), begun)
+
+    seen = [text.feed(piece) for piece in pieces]
+
+    assert "".join(seen) + text.feed("", is_end=True) == out
+
+
 def test_a_term_that_another_begins_with_waits_for_it():
     out = pieces_out(["a fal", "con", "ry"], rule(terms=("falcon", "falconry")))
 
