@@ -231,6 +231,7 @@ UNFOLD = {
         }
     },
     "STYLES": ["controller.admin.site.stylesheet"],
+    "SCRIPTS": ["controller.admin.site.script"],
     "DASHBOARD_CALLBACK": "controller.admin.dashboard.dashboard",
     "SIDEBAR": {"navigation": "controller.admin.navigation.sidebar"},
 }

@@ -23,6 +23,10 @@ def stylesheet(request: HttpRequest) -> str:
     return static("controller/admin/console.css")
 
 
+def script(request: HttpRequest) -> str:
+    return static("controller/admin/console.js")
+
+
 def icon(request: HttpRequest) -> str:
     return logo_url() or static("controller/icon.svg")
 

@@ -13,25 +13,13 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 from playwright.sync_api import Browser, Page, expect
 
-from deploy.frontend import PACKAGES
+from tests.axe import AXE, complaints_of
 from tests.chromium import DESKTOP, PHONE
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, manage, running_product, set_up
 
 pytestmark = pytest.mark.browser
 
-AXE = PACKAGES / "axe-core" / "axe.min.js"
-RUN = """async (rules) => {
-    const standard = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-    const runOnly = rules ?? { type: "tag", values: standard };
-    for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
-    const { violations } = await axe.run(document, { runOnly, iframes: false });
-    return violations.map(({ id, nodes }) => {
-      const [first] = nodes;
-      const facts = [...first.any, ...first.all].map((check) => check.message);
-      return `${id}: ${first.html.slice(0, 160)} (${facts.join("; ").slice(0, 200)})`;
-    });
-}"""
 CONTRAST = ["color-contrast"]
 
 # What no plain GET shows, by view or parameter, and why.
@@ -127,7 +115,7 @@ def violations(page: Page) -> list[str]:
         for scheme, only in rules:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             where = f"{scheme}, {viewport['width']} px"
-            found += [f"{where}: {each}" for each in page.evaluate(RUN, only)]
+            found += [f"{where}: {each}" for each in complaints_of(page, only)]
     page.set_viewport_size(DESKTOP["viewport"])
     return found
 
@@ -171,11 +159,11 @@ def test_what_opens_on_the_chat_page_passes_axe(browser, product, signed_in, sam
     for button in page.locator("[data-menu-button]").all():
         if button.is_visible():
             button.click()
-            found[button.get_attribute("id") or "menu"] = page.evaluate(RUN, None)
+            found[button.get_attribute("id") or "menu"] = complaints_of(page)
             page.keyboard.press("Escape")
     page.set_viewport_size(PHONE["viewport"])
     page.get_by_role("button", name="Show conversations").click()
-    found["drawer"] = page.evaluate(RUN, None)
+    found["drawer"] = complaints_of(page)
 
     page.context.close()
     assert not any(found.values()), json.dumps(found, indent=1)

@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db import models
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from chat.models import Comparison
 from controller.models import JoinToken, Limit, Worker
 from tests.factories import (
     make_adapter,
@@ -40,6 +41,9 @@ def make_everything() -> None:
     make_allowed_origin()
     make_moderation_rule()
     make_rated_answer(user)
+    Comparison.objects.create(
+        user=user, answers=[], parameters=[], model_names=["llama", "mock"]
+    )
     Limit.put(Limit.Kind.TOKENS_PER_DAY, 1000, user_id=user.pk)
     TOTP.activate(user, "JBSWY3DPEHPK3PXP")
     for model in admin.site._registry:
