@@ -1,7 +1,8 @@
 """A new operator's first day, by clicks alone: from an empty fleet to the audit log.
 
 The agent is the real one, before a mock engine; the operator has the role of that name
-and is no superuser.
+and is no superuser. With SCREENSHOTS=1 each station's pictures are taken, in light and
+in dark.
 """
 
 import re
@@ -12,12 +13,14 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.chromium import DESKTOP, PHONE, note_complaints, running_chromium
+from tests.pictures import camera
 from tests.product import Product, quick_product, wait_until
 from tests.typed_commands import running_command
 
 pytestmark = pytest.mark.browser
 
 PATIENCE = 30_000  # milliseconds
+SCREENS = {"desktop": (DESKTOP, "light"), "phone": (PHONE, "dark")}
 PASSWORD = "a bridge of eleven planks"
 MAKE_OPERATOR = """
 from django.contrib.auth.models import Group
@@ -39,12 +42,19 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(
-    params=[(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone in the dark"]
-)
-def page(request, browser: Browser, product: Product) -> Iterator[Page]:
+@pytest.fixture(params=SCREENS)
+def name(request: pytest.FixtureRequest, product: Product) -> str:
+    """Of an operator, and of what they make: each screen has its own."""
+    code = MAKE_OPERATOR.format(name=request.param, password=PASSWORD)
+    done = product.manage("shell", "--command", code)
+    assert done.returncode == 0, done.stdout
+    return request.param
+
+
+@pytest.fixture
+def page(name: str, browser: Browser, product: Product) -> Iterator[Page]:
     """Nobody is signed in; nothing may go wrong in its JavaScript console."""
-    screen, scheme = request.param
+    screen, scheme = SCREENS[name]
     complaints = []
     with browser.new_context(
         base_url=product.url, color_scheme=scheme, **screen
@@ -57,13 +67,20 @@ def page(request, browser: Browser, product: Product) -> Iterator[Page]:
 
 
 @pytest.fixture
-def name(request: pytest.FixtureRequest, product: Product) -> str:
-    """Of an operator, and of what they make: each screen has its own."""
-    name = request.node.callspec.id.split()[0]
-    code = MAKE_OPERATOR.format(name=name, password=PASSWORD)
-    done = product.manage("shell", "--command", code)
-    assert done.returncode == 0, done.stdout
-    return name
+def show(page: Page, name: str) -> Callable[[str], None]:
+    """Picture a station of the walk on this screen; its own colours come last."""
+    _, own = SCREENS[name]
+    schemes = sorted(("light", "dark"), key=own.__eq__)
+
+    def shown(station: str) -> None:
+        if not camera.is_for_the_documentation():
+            return
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            picture = f"{station}-{name}-{scheme}.png"
+            camera.take_picture(page, camera.KEPT / "walk" / picture)
+
+    return shown
 
 
 def sign_in(page: Page, name: str) -> None:
@@ -152,7 +169,7 @@ def make_limit(page: Page, name: str) -> None:
     save(page)
 
 
-def make_rule(page: Page, name: str, word: str) -> None:
+def make_rule(page: Page, name: str, word: str, show: Callable[[str], None]) -> None:
     """Tried before it is saved."""
     add(page, "Rules")
     page.locator("#id_name").fill(f"Projects of {name}")
@@ -162,6 +179,7 @@ def make_rule(page: Page, name: str, word: str) -> None:
     page.locator("#id_trial_text").fill(f"Tell me of {word.upper()}.")
     page.get_by_role("button", name="Try on this text").click()
     expect(page.locator(".trial-match")).to_have_text(word.upper())
+    show("6-rule-tried")
     save(page)
 
 
@@ -199,13 +217,16 @@ def be_refused(page: Page, word: str) -> None:
     wait_until(is_refused, "the rule to hold")
 
 
-def release(page: Page, name: str, product: Product) -> None:
+def release(
+    page: Page, name: str, product: Product, show: Callable[[str], None]
+) -> None:
     found = "SELECT * FROM controller_moderationflag WHERE verdict = 'open'"
     wait_until(lambda: product.query(found), "the flag")
     follow(page, "Review queue")
     row = page.locator("#result_list tr", has_text=f"Projects of {name}")
     row.get_by_role("link").first.click()
     page.wait_for_url("**/change/**")
+    show("8-flag")
     act(page, "Release")
     page.get_by_label("Note").fill("They may ask.")
     page.get_by_role("button", name="Release").click()
@@ -243,22 +264,34 @@ def read_the_log(page: Page, name: str, address: str) -> None:
 
 
 def test_a_new_operator_runs_the_site_by_clicks(
-    page: Page, name: str, product: Product, tmp_path: Path
+    page: Page,
+    name: str,
+    product: Product,
+    show: Callable[[str], None],
+    tmp_path: Path,
 ):
     word = f"Falcon{name}"
     sign_in(page, name)
-    with running_command(added_command(page), tmp_path, "--answering"):
+    show("1-first-page")
+    command = added_command(page)
+    show("2-command")
+    with running_command(command, tmp_path, "--answering"):
         see_it_join(page)
+        show("3-joined")
         address = page.locator(".fleet-card [data-field=address]").inner_text()
         decide(page, "Drain", "draining")
+        show("4-drained")
         decide(page, "Resume", "live")
 
         make_team(page, name)
         make_limit(page, name)
-        make_rule(page, name, word)
+        show("5-limit")
+        make_rule(page, name, word, show)
         go_to_the_chat(page, name)
         be_refused(page, word)
+        show("7-refused")
 
         go_to_the_console(page)
-        release(page, name, product)
+        release(page, name, product, show)
         read_the_log(page, name, address)
+        show("9-audit-log")

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseRedirect, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html_join
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
@@ -85,11 +85,9 @@ class AuditAdmin(KeptRecordAdmin):
 
     list_display = (
         "timestamp",
-        "shown_actor",
-        "remote_addr",
+        "actor_and_address",
         "shown_action",
-        "content_type",
-        "object_repr",
+        "shown_object",
         "changes_in_short",
     )
     list_select_related = ("actor", "content_type")
@@ -143,6 +141,16 @@ class AuditAdmin(KeptRecordAdmin):
     @admin.display(description=_("who"))
     def shown_actor(self, entry: LogEntry) -> str:
         return entry.actor.get_username() if entry.actor else "-"
+
+    @display(description=_("who"), header=True)  # type: ignore[untyped-decorator]
+    def actor_and_address(self, entry: LogEntry) -> tuple[str, str]:
+        return self.shown_actor(entry), entry.remote_addr or ""
+
+    @display(description=pgettext_lazy("audit", "what"), header=True)  # type: ignore[untyped-decorator]
+    def shown_object(self, entry: LogEntry) -> tuple[str, str]:
+        model = entry.content_type.model_class()
+        kind = model._meta.verbose_name if model else entry.content_type.model
+        return entry.object_repr, str(kind)
 
     @display(description=_("did"), label=COLOURS)  # type: ignore[untyped-decorator]
     def shown_action(self, entry: LogEntry) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 Without it they go to a temporary folder, so that each scene is known to open.
 """
 
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.chromium import PHONE, running_chromium, sign_in
 from tests.mock_engine import running_mock_engine
-from tests.pictures import texts
+from tests.pictures import camera, texts
 from tests.product import Product, joined, manage, quick_product
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -116,11 +115,10 @@ def open_page(browser: Browser, product: Product, states: Any) -> Iterator[Any]:
 @pytest.fixture
 def take(tmp_path: Path) -> Callable[[Page, str], None]:
     """Save a picture, once its fonts and what is drawn late are there."""
-    folder = Path("docs/screenshots") if os.environ.get("SCREENSHOTS") else tmp_path
+    folder = camera.KEPT if camera.is_for_the_documentation() else tmp_path
 
     def taken(page: Page, name: str) -> None:
-        page.evaluate("document.fonts.ready")
-        page.screenshot(path=folder / f"{name}.png", animations="disabled")
+        camera.take_picture(page, folder / f"{name}.png")
 
     return taken
 
