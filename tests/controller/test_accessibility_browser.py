@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import APIResponse, Locator, Page, Response, expect
 
 from tests.axe import AXE, complaints_of
-from tests.chromium import DESKTOP, PHONE, running_chromium, sign_in
+from tests.chromium import DESKTOP, PHONE, note_complaints, running_chromium, sign_in
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, quick_product
 
@@ -71,7 +71,10 @@ def page(product: Product) -> Iterator[Page]:
         ) as context,
     ):
         context.add_init_script(path=AXE)
-        yield context.new_page()
+        page, complaints = context.new_page(), []
+        note_complaints(page, complaints)
+        yield page
+    assert not [each for each in complaints if "Content Security Policy" in each]
 
 
 def opens(page: Page, name: str, address: str) -> bool:
