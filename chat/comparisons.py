@@ -82,10 +82,11 @@ def vote(
     is_won = outcome == Outcome.WINNER
     if comparison is None or is_won != (winner_id is not None):
         raise ConversationNotFound
-    if is_won and str(winner_id) not in comparison.answers:
+    winner = comparison.column_of(winner_id)
+    if is_won and winner is None:
         raise ConversationNotFound
     comparison.outcome = outcome
-    comparison.winner = comparison.answers.index(str(winner_id)) if is_won else None
+    comparison.winner = winner
     comparison.voted_at = now()
     comparison.save(update_fields=["outcome", "winner", "voted_at"])
     if winner_id is not None and winner_id in prompt.conversation.tree():

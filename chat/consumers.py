@@ -18,6 +18,7 @@ from django.conf import settings
 
 from chat import (
     branches,
+    columns,
     comparisons,
     conversations,
     feedback,
@@ -116,7 +117,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 )
                 await self._start(user, [turn], ref)
             case protocol.Retry(message_id, model, ref):
-                retry = conversations.begin_retry
+                retry = columns.begin_retry
                 turn = await writing(retry, user, message_id, model)
                 await self._start(user, [turn], ref)
             case protocol.Compare(text, slots, conversation_id, ref):
@@ -137,13 +138,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 turn = await writing(edit, user, message_id, model, text)
                 await self._start(user, [turn], ref)
             case protocol.Continue(message_id, text, ref):
-                go_on = conversations.begin_continuation
+                go_on = columns.begin_continuation
                 turn = await writing(go_on, user, message_id, text, can_continue)
                 await self._start(user, [turn], ref)
             case protocol.Choose(message_id):
-                await self._change(
-                    user, await writing(branches.choose, user, message_id)
-                )
+                choose = columns.choose
+                await self._change(user, await writing(choose, user, message_id))
             case protocol.Delete(message_id):
                 await self._change(
                     user, await writing(branches.delete, user, message_id)

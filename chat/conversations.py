@@ -1,7 +1,7 @@
 """What happens to conversations: a turn begins, is asked anew, or is gone on with."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,7 +171,7 @@ def begin_continuation(
     answer = locked_message(user, message_id, role=Message.Role.ASSISTANT)
     conversation = answer.conversation
     refuse_if_busy(user, conversation)
-    if conversation.leaf_id != answer.id or not (answer.is_cut and answer.content):
+    if conversation.leaf_id != answer.id or not answer.can_go_on:
         raise NothingToContinue
     # What a model thought is not told it again, so it could not go on from there.
     if answer.reasoning or not can_continue(answer.model):
@@ -228,6 +228,18 @@ def begin_answer(
     conversation: Conversation, prompt: Message, model: str, after: uuid.UUID | None
 ) -> Turn:
     """Store the empty answer to `prompt` and make it the conversation's leaf."""
+    turn = store_answer(conversation, prompt, model, after)
+    conversation.leaf_id = turn.message_id
+    conversation.model = model
+    conversation.updated_at = now()
+    conversation.save(update_fields=["leaf", "model", "updated_at"])
+    return turn
+
+
+def store_answer(
+    conversation: Conversation, prompt: Message, model: str, after: uuid.UUID | None
+) -> Turn:
+    """The row of an empty answer to `prompt`; the conversation stays where it is."""
     answer = Message.objects.create(
         conversation=conversation,
         parent=prompt,
@@ -236,10 +248,6 @@ def begin_answer(
         model=model,
         request_id=make_request_id(),
     )
-    conversation.leaf = answer
-    conversation.model = model
-    conversation.updated_at = now()
-    conversation.save(update_fields=["leaf", "model", "updated_at"])
     return Turn(
         user_id=conversation.user_id,
         conversation_id=conversation.id,
@@ -258,7 +266,17 @@ class Compared:
     """Answers of several models to the last prompt, as they stand side by side."""
 
     comparison: Comparison
-    answers: list[Message]
+    columns: dict[Message, int]
+    """The answers shown, and which of the comparison's columns each is in."""
+
+    @property
+    def answers(self) -> list[Message]:
+        return list(self.columns)
+
+    def versions_of(self, answer: Message, tree: MessageTree) -> list[uuid.UUID]:
+        """The answer and others of its column, oldest first."""
+        ids = map(uuid.UUID, self.comparison.columns[self.columns[answer]])
+        return [each for each in ids if each in tree]
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,14 +331,30 @@ def _compared_at_end(path: list[Message], tree: MessageTree) -> Compared | None:
         return None
     end = path[-1]
     comparison = Comparison.objects.filter(prompt=end.parent_id).first()
-    if comparison is None or str(end.id) not in comparison.answers:
+    if comparison is None or comparison.column_of(end.id) is None:
         return None
-    ids = [each for each in map(uuid.UUID, comparison.answers) if each in tree]
-    if len(ids) < 2:
+    shown = _shown_columns(comparison, tree, end.id)
+    if len(shown) < 2:
         return None
-    others = end.conversation.messages_of([each for each in ids if each != end.id])
+    others = end.conversation.messages_of([each for each in shown if each != end.id])
     by_id = {end.id: end} | {each.id: each for each in others}
-    return Compared(comparison, [by_id[each] for each in ids])
+    return Compared(comparison, {by_id[each]: place for each, place in shown.items()})
+
+
+def _shown_columns(
+    comparison: Comparison, tree: MessageTree, chosen: uuid.UUID
+) -> dict[uuid.UUID, int]:
+    """The answer that each column shows, and the column's place. It is the chosen one
+    there, else the one looked at last, or what is left of others; a column of which all
+    was deleted is left out."""
+    shown = {}
+    for place, ids in enumerate(comparison.columns):
+        kept = [each for each in map(uuid.UUID, ids) if each in tree]
+        last = uuid.UUID(comparison.answers[place])
+        wanted = (each for each in (chosen, last) if each in kept)
+        if kept:
+            shown[next(wanted, kept[-1])] = place
+    return shown
 
 
 def open_earlier(
@@ -379,11 +413,18 @@ def locked_message(user: User, message_id: uuid.UUID, **having: Any) -> Message:
     return message
 
 
-def refuse_if_busy(user: User, conversation: Conversation, num_wanted: int = 1) -> None:
+def refuse_if_busy(
+    user: User,
+    conversation: Conversation,
+    num_wanted: int = 1,
+    beside: Collection[uuid.UUID] = (),
+) -> None:
+    """Raise `AnswerInProgress` where the conversation is being answered, other than by
+    those `beside` which the wanted one may grow; or `TooManyGenerations`."""
     messages = Message.objects.of(user)
     messages.settle_interrupted()
-    busy = list(messages.streaming().values_list("conversation_id", flat=True))
-    if conversation.id in busy:
+    busy = dict(messages.streaming().values_list("pk", "conversation_id"))
+    if any(busy[each] == conversation.id for each in busy.keys() - beside):
         raise AnswerInProgress
     if len(busy) + num_wanted > settings.CHAT_MAX_GENERATIONS:
         raise TooManyGenerations(settings.CHAT_MAX_GENERATIONS)

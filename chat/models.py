@@ -294,6 +294,11 @@ class Message(models.Model):
         return self.state in ended_early or self.finish_reason == "length"
 
     @property
+    def can_go_on(self) -> bool:
+        """There is something of it, and more was to come."""
+        return self.is_cut and bool(self.content)
+
+    @property
     def is_silent(self) -> bool:
         """Streaming by its state, while its process has gone silent."""
         silence = now() - self.written_at
@@ -316,10 +321,12 @@ class Comparison(models.Model):
     prompt = models.OneToOneField(
         Message, models.SET_NULL, null=True, related_name="comparison"
     )
-    # One for each answer, in the order in which they are shown.
+    # One for each column, in the order in which they are shown.
     answers = models.JSONField()
     parameters = models.JSONField()
     model_names = models.JSONField()
+    # All answers of each column, oldest first, once a model was asked again; else [].
+    versions = models.JSONField(default=list, db_default=[])
     outcome = models.CharField(max_length=10, choices=Outcome, blank=True)
     # The winner's place among them.
     winner = models.PositiveSmallIntegerField(null=True)
@@ -341,6 +348,26 @@ class Comparison(models.Model):
 
     def __str__(self) -> str:
         return " | ".join(self.model_names)
+
+    @property
+    def columns(self) -> list[list[str]]:
+        """Ids of the answers of each column, oldest first."""
+        return self.versions or [[each] for each in self.answers]
+
+    def column_of(self, answer_id: uuid.UUID | None) -> int | None:
+        """The place of the column that this answer is or was in, if any."""
+        wanted = str(answer_id)
+        places = (index for index, ids in enumerate(self.columns) if wanted in ids)
+        return next(places, None)
+
+    def show(self, index: int, answer_id: uuid.UUID) -> None:
+        """Have the column show this answer, a new version if it was in none."""
+        if self.column_of(answer_id) is None:
+            versions = self.columns
+            versions[index].append(str(answer_id))
+            self.versions = versions
+        self.answers[index] = str(answer_id)
+        self.save(update_fields=["answers", "versions"])
 
 
 class SearchEntry(models.Model):

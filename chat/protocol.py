@@ -11,7 +11,8 @@ The page sends one of the structs below, told apart by `type`. The server sends:
   path has messages before that. A streaming message's content is what there is so far;
   a message's `versions` are the ids of those beside it and its own, oldest first. Where
   the path ends in one of several answers that were asked for side by side, `comparison`
-  {prompt, outcome, winner, chosen, messages, parameters} has them all
+  {prompt, outcome, winner, chosen, messages, parameters} has them all, and a message's
+  `versions` are those of its column
 - `earlier` {before, messages, has_earlier}: the page of messages that led to `before`
 - `waiting` {message, position, length, seconds}: the answer's place in line for a
   worker, 1 being next, and about how long it will be (null while unknown); position 0
@@ -101,7 +102,9 @@ class Vote(ClientMessage, tag="vote"):
 
 
 class Retry(ClientMessage, tag="retry"):
-    """Ask for another answer beside `message`, of the same model if none is named."""
+    """Ask for another answer beside `message`, of the same model if none is named; of
+    the same model, one that stands side by side with others is answered in its column.
+    """
 
     message: uuid.UUID
     model: str = ""
@@ -127,7 +130,8 @@ class Continue(ClientMessage, tag="continue"):
 
 
 class Choose(ClientMessage, tag="choose"):
-    """Show this version of a message, and what followed from it."""
+    """Show this version of a message, and what followed from it; where it is of a
+    column, there."""
 
     message: uuid.UUID
 
@@ -240,15 +244,24 @@ def comparison_fields(
     """Answers side by side, as the page knows them; None where there are none."""
     if compared is None:
         return None
-    comparison = compared.comparison
-    won = comparison.winner
+    comparison, columns = compared.comparison, compared.columns
+    messages = []
+    for each in columns:
+        versions = list(map(str, compared.versions_of(each, tree)))
+        messages.append({**message_fields(each), "versions": versions})
+    winners = [
+        str(each.id) for each, place in columns.items() if place == comparison.winner
+    ]
     return {
         "prompt": str(path[-1].parent_id),
         "outcome": comparison.outcome,
-        "winner": None if won is None else comparison.answers[won],
+        "winner": winners[0] if winners else None,
         "chosen": str(path[-1].id),
-        "messages": path_fields(compared.answers, tree),
-        "parameters": dict(zip(comparison.answers, comparison.parameters, strict=True)),
+        "messages": messages,
+        "parameters": {
+            str(each.id): comparison.parameters[place]
+            for each, place in columns.items()
+        },
     }
 
 

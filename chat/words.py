@@ -123,6 +123,7 @@ def page_words() -> dict[str, str]:
         "measures": _("Tokens, speed and cost"),
         "sideBySide": _("Side by side"),
         "voteQuestion": _("Which answer is best?"),
+        "stopAnswer": _("Stop {letter}"),
         "voteFor": _("{letter} is best"),
         "voteTie": _("Tie"),
         "voteBad": _("All bad"),

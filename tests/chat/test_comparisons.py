@@ -11,10 +11,16 @@ from django.utils.timezone import now
 
 from chat import branches
 from chat.answers import Draft, Ending, settle
+from chat.columns import begin_continuation, begin_retry, choose
 from chat.comparisons import Asked, begin_comparison, vote
 from chat.composing.attachments import attach
-from chat.conversations import begin_retry, begin_turn, open_path
-from chat.errors import AnswerInProgress, ConversationNotFound, TooManyGenerations
+from chat.conversations import begin_turn, open_path
+from chat.errors import (
+    AnswerInProgress,
+    ConversationNotFound,
+    NothingToContinue,
+    TooManyGenerations,
+)
 from chat.models import Comparison, Conversation, Message
 from chat.prompting import Said
 from tests.chat.pages import Page
@@ -67,9 +73,9 @@ def test_the_answers_are_shown_together_until_the_conversation_goes_on(
     assert turn.history[1].content == "second"
 
 
-def test_an_answer_that_was_not_compared_is_shown_alone(user):
+def test_an_answer_of_a_model_that_was_not_compared_is_shown_alone(user):
     one, two = compared(user, "first", "second")
-    begin_retry(user, two.message_id, "")
+    begin_retry(user, two.message_id, "mock-3")
 
     assert open_path(user, one.conversation_id).compared is None
 
@@ -78,6 +84,87 @@ def test_one_of_two_that_is_left_is_shown_alone(user):
     one, two = compared(user, "first", "second")
     branches.delete(user, two.message_id)
 
+    assert open_path(user, one.conversation_id).compared is None
+
+
+def shown(user, conversation_id):
+    """(text, texts of the column's versions) of each column, and which is chosen."""
+    opened = open_path(user, conversation_id)
+    assert opened.compared
+    texts = dict(Message.objects.values_list("pk", "content"))
+    columns = []
+    for answer in opened.compared.answers:
+        versions = opened.compared.versions_of(answer, opened.tree)
+        columns.append((answer.content, [texts[each] for each in versions]))
+    return columns, opened.path[-1].content
+
+
+def test_an_answer_asked_for_again_stays_in_its_column_and_the_others_go_on(user):
+    one, two = compared(user, "first")  # the second is still being written
+    again = begin_retry(user, one.message_id, "")
+
+    assert (again.model, again.parameters) == ("mock-1", {"temperature": 0.0})
+    assert again.history == one.history
+    settle(again.message_id, Draft("better"), Ending(State.COMPLETE))
+    columns = [("better", ["first", "better"]), ("", [""])]
+    assert shown(user, one.conversation_id) == (columns, "better")
+    with pytest.raises(AnswerInProgress):
+        begin_retry(user, two.message_id, "")
+    with pytest.raises(AnswerInProgress):
+        begin_retry(user, one.message_id, "mock-3")
+
+
+def test_a_column_that_is_not_gone_on_with_changes_nothing_of_that(user):
+    one, two = compared(user, "first", "second")
+    again = begin_retry(user, two.message_id, "mock-2")
+    settle(again.message_id, Draft("better"), Ending(State.COMPLETE))
+    columns = [("first", ["first"]), ("better", ["second", "better"])]
+    assert shown(user, one.conversation_id) == (columns, "first")
+
+    choose(user, two.message_id)
+    columns[1] = ("second", ["second", "better"])
+    assert shown(user, one.conversation_id) == (columns, "first")
+
+    choose(user, two.message_id)  # now to go on with it
+    assert shown(user, one.conversation_id) == (columns, "second")
+    choose(user, again.message_id)
+    columns[1] = ("better", ["second", "better"])
+    assert shown(user, one.conversation_id) == (columns, "better")
+
+    prompt = Message.objects.get(pk=two.message_id).parent_id
+    vote(user, prompt, "winner", again.message_id)
+    assert Comparison.objects.get().winner == 1
+
+    branches.delete(user, again.message_id)
+    choose(user, one.message_id)
+    columns[1] = ("second", ["second"])
+    assert shown(user, one.conversation_id) == (columns, "first")
+
+
+def test_a_cut_answer_grows_in_its_column_with_its_parameters(user):
+    turns = begin_comparison(user, None, "Go on.", [*TWO[::-1], Asked("mock-3")])
+    settle(turns[1].message_id, Draft("cut "), Ending(State.INTERRUPTED))
+
+    grown = begin_continuation(user, turns[1].message_id, "x", lambda model: True)
+
+    assert (grown.message_id, grown.begun) == (turns[1].message_id, "cut")
+    assert grown.parameters == {"temperature": 0.0}
+    assert Conversation.objects.get().leaf_id == turns[0].message_id
+    settle(grown.message_id, Draft("cut and whole"), Ending(State.COMPLETE))
+    with pytest.raises(NothingToContinue):
+        begin_continuation(user, turns[1].message_id, "x", lambda model: True)
+
+
+def test_a_model_that_cannot_go_on_is_asked_to_once_the_others_are_there(user):
+    one, two = compared(user)
+    settle(two.message_id, Draft("cut"), Ending(State.STOPPED))
+    with pytest.raises(AnswerInProgress):
+        begin_continuation(user, two.message_id, "Go on.", lambda model: False)
+    settle(one.message_id, Draft("first"), Ending(State.COMPLETE))
+
+    turn = begin_continuation(user, two.message_id, "Go on.", lambda model: False)
+
+    assert [said.content for said in turn.history][1:] == ["cut", "Go on."]
     assert open_path(user, one.conversation_id).compared is None
 
 

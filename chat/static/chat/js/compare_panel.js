@@ -1,7 +1,7 @@
 // @ts-check
 /** Where one chooses the models that are asked side by side, each with its parameters. */
 
-import { letterOf } from "./comparison.js";
+import { letterOf } from "./column.js";
 import { byId, iconButton, make, within } from "./dom.js";
 import { say } from "./words.js";
 
@@ -85,7 +85,7 @@ export class ComparePanel {
   mark() {
     this.button.classList.toggle("is-on", this.isOn);
     this.button.setAttribute("aria-pressed", String(this.isOn));
-    byId("compare-count").textContent = this.isOn ? String(this.slots.length) : "";
+    byId("compare-count").dataset.count = this.isOn ? String(this.slots.length) : "";
   }
 
   /** @param {Slot} slot */

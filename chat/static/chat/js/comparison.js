@@ -1,14 +1,11 @@
 // @ts-check
 /** Answers of several models to one prompt, side by side, and the vote between them. */
 
+import { ColumnView, letterOf } from "./column.js";
 import { make } from "./dom.js";
-import { AnswerView } from "./message.js";
 import { say } from "./words.js";
 
 /** @import { Outcome } from "../../../frontend/types/protocol" */
-
-/** @param {number} index */
-export const letterOf = (index) => String.fromCharCode(65 + index);
 
 /**
  * @typedef {object} Comparison
@@ -20,19 +17,13 @@ export const letterOf = (index) => String.fromCharCode(65 + index);
  * @property {Record<string, Record<string, number>>} parameters by message
  */
 
-/** "temperature 0.2 · seed 7" @param {Record<string, number>} parameters */
-const described = (parameters) =>
-  Object.entries(parameters ?? {})
-    .map(([name, value]) => `${name} ${value}`)
-    .join(" · ");
-
 export class ComparisonView {
   /** @param {import("./message_actions.js").MessageActions} actions */
   constructor(actions) {
     this.actions = actions;
     /** @type {Comparison | null} */
     this.comparison = null;
-    /** @type {AnswerView[]} */
+    /** @type {ColumnView[]} */
     this.views = [];
     this.columns = make("div", { className: "columns" });
     this.votes = make("div", { className: "votes" });
@@ -46,25 +37,21 @@ export class ComparisonView {
   /** @param {Comparison} comparison */
   show(comparison) {
     this.comparison = comparison;
+    const focused = this.views.findIndex((view) => view.element.contains(document.activeElement));
     const known = new Map(this.views.map((view) => [view.message.id, view]));
     this.views = comparison.messages.map((message, index) => {
+      const view = known.get(message.id) ?? new ColumnView(message, this.actions);
+      const parameters = comparison.parameters[message.id];
       const isChosen = message.id === comparison.chosen;
-      const letter = letterOf(index);
-      const detail = described(comparison.parameters[message.id]);
-      const column = { letter, detail, isChosen };
-      const view = known.get(message.id);
-      if (!view) return new AnswerView(message, this.actions, column);
-      view.column = column;
-      view.settle(message);
+      view.stand({ letter: letterOf(index), parameters, isChosen });
+      if (known.has(message.id)) view.settle(message);
       return view;
     });
-    for (const view of this.views) {
-      view.element.classList.toggle("is-chosen", view.column?.isChosen ?? false);
-    }
     // Moved in the page, an element would lose the focus.
     const elements = this.views.map((view) => view.element);
     if (elements.some((element, index) => this.columns.children[index] !== element)) {
       this.columns.replaceChildren(...elements);
+      elements[focused]?.focus({ preventScroll: true });
     }
     this.columns.style.setProperty("--columns", String(this.views.length));
     this.showVotes();

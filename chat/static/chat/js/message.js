@@ -38,7 +38,6 @@ import { about, count, say, sayError, sayFailure } from "./words.js";
  */
 
 /** @typedef {import("./message_actions.js").MessageActions} Actions */
-/** @typedef {{letter: string, detail: string, isChosen: boolean}} Column */
 /** @typedef {PromptView | AnswerView} View */
 /** @import { Opinion, Place } from "../../../frontend/types/protocol" */
 
@@ -135,32 +134,23 @@ export class PromptView {
 }
 
 export class AnswerView {
-  /**
-   * @param {Message} message
-   * @param {Actions} actions
-   * @param {Column | null} [column] where it stands beside others
-   */
-  constructor(message, actions, column = null) {
+  /** @param {Message} message @param {Actions} actions */
+  constructor(message, actions) {
     this.message = message;
     this.actions = actions;
-    this.column = column;
     this.numReceived = 0;
     this.timer = 0;
     this.place = "";
     this.renderMilliseconds = 0;
     this.isPaused = false;
-    const byline = make("h2", { className: "byline" }, icon("mark"), message.model);
-    if (column) {
-      const letter = make("span", { className: "letter", textContent: column.letter });
-      byline.replaceChildren(letter, message.model, make("small", {}, column.detail));
-    }
+    this.byline = make("h2", { className: "byline" }, icon("mark"), message.model);
     this.reasoning = new Reasoning();
     this.answer = make("div", { className: "answer" });
     this.markdown = new Prose(this.answer);
     this.notice = make("div", { className: "notice" });
     this.pause = make("p", { className: "pause-note", role: "status", hidden: true });
     this.foot = makeToolbar();
-    const { reasoning, answer, pause, notice, foot } = this;
+    const { byline, reasoning, answer, pause, notice, foot } = this;
     const parts = [byline, reasoning.element, answer, pause, notice, foot];
     const options = { className: "message message-assistant", tabIndex: -1 };
     this.element = make("article", options, ...parts);
@@ -309,7 +299,7 @@ export class AnswerView {
     }
     const retry = make("button", { type: "button", className: "button" });
     retry.append(icon("retry", "small"), say("retry"));
-    retry.onclick = () => this.actions.retry(this.message.id);
+    retry.onclick = () => this.retry();
     const buttons = make("div", { className: "card-buttons" }, retry);
     if (this.message.content) buttons.prepend(this.goOnButton());
     return make("div", { className: "card" }, icon(name), words, buttons);
@@ -325,42 +315,51 @@ export class AnswerView {
   }
 
   showFoot() {
-    if (this.isStreaming) return this.foot.replaceChildren();
-    const parts = this.column ? this.columnParts : this.ownParts;
-    return fillToolbar(this.foot, [...parts, ...this.ending()]);
+    fillToolbar(this.foot, this.isStreaming ? this.growingParts : this.settledParts);
   }
 
-  get ownParts() {
-    const { id, content, is_flagged: isFlagged } = this.message;
+  /** What can be done while it is being written. @returns {(Node | null)[]} */
+  get growingParts() {
+    return [];
+  }
+
+  /** What can be done once it is there. @returns {(Node | null | false | "")[]} */
+  get settledParts() {
+    const { id } = this.message;
     const { actions } = this;
-    const flag = () => this.ask("flagReason", "", (text) => actions.flag(id, text));
     return [
-      versionControl(this.message, (...chosen) => actions.choose(...chosen)),
-      content && copyButton(() => this.message.content),
-      actionButton("retry", "retry", say("regenerate"), () => actions.retry(id)),
+      ...this.readingParts,
       menuButton("retryWith", "chevron", say("regenerateWith"), () => actions.retryItems(id)),
+      ...this.judgingParts,
+      actionButton("delete", "delete", say("delete"), () => actions.remove(id)),
+      ...this.ending(),
+    ];
+  }
+
+  /** @returns {(Node | null | false | "")[]} */
+  get readingParts() {
+    return [
+      versionControl(this.message, (...chosen) => this.actions.choose(...chosen)),
+      this.message.content && copyButton(() => this.message.content),
+      actionButton("retry", "retry", say("regenerate"), () => this.retry()),
+    ];
+  }
+
+  /** @returns {(Node | null | false | "")[]} */
+  get judgingParts() {
+    const { id, content, is_flagged: isFlagged } = this.message;
+    const flag = () => this.ask("flagReason", "", (text) => this.actions.flag(id, text));
+    return [
       content && this.rateButton("rateUp", "thumb-up", 1),
       content && this.rateButton("rateDown", "thumb-down", -1),
       ...measureParts(this.message),
       content && !isFlagged && actionButton("flag", "flag", say("flag"), flag),
-      actionButton("delete", "delete", say("delete"), () => actions.remove(id)),
     ];
   }
 
-  /** What can be done where it stands beside others. */
-  get columnParts() {
-    const { id, content } = this.message;
-    const isChosen = this.column?.isChosen ?? false;
-    const word = say(isChosen ? "goesOnWith" : "goOnWith");
-    const choose = make("button", { type: "button", className: "button choose" }, word);
-    choose.dataset.action = "choose";
-    choose.setAttribute("aria-pressed", String(isChosen));
-    choose.onclick = () => isChosen || this.actions.choose(id, "choose");
-    return [
-      content && copyButton(() => this.message.content),
-      ...measureParts(this.message),
-      content && choose,
-    ];
+  /** Have the prompt answered again. */
+  retry() {
+    this.actions.retry(this.message.id);
   }
 
   /** @param {"rateUp" | "rateDown"} action @param {string} name @param {-1 | 1} rating */

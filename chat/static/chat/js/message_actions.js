@@ -23,9 +23,9 @@ export class MessageActions {
   }
 
   /**
-   * Another answer beside this one, of the model that is picked, or of this one.
+   * Another answer beside this one.
    * @param {string} id
-   * @param {string} [model]
+   * @param {string} [model] the one that is picked if not given; "": the answer's own
    */
   retry(id, model = this.pickedModel) {
     if (this.page.ask({ type: "retry", message: id, model })) this.page.hideFrom(id);
@@ -55,6 +55,11 @@ export class MessageActions {
   /** Have an answer that was cut go on. @param {string} id */
   goOn(id) {
     this.page.ask({ type: "continue", message: id, text: say("goOnPrompt") });
+  }
+
+  /** End this answer, whatever others do. @param {string} id */
+  stop(id) {
+    this.page.tell({ type: "stop", message: id });
   }
 
   /** Show another version. @param {string} id @param {string} action */

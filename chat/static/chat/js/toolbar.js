@@ -63,14 +63,18 @@ export function makeToolbar() {
 }
 
 /**
- * Show these in the bar; whoever stood on one of its buttons stands on its successor.
+ * Show these in the bar; whoever stood on one of its buttons stands on its successor, or
+ * on the first where there is none.
  * @param {HTMLElement} bar
  * @param {(Node | null | false | "")[]} parts
  */
 export function fillToolbar(bar, parts) {
-  const action = seek(bar, ":focus")?.dataset.action;
+  const focused = seek(bar, ":focus");
+  const action = focused?.dataset.action;
   bar.replaceChildren(...parts.filter((part) => part instanceof Node));
   const [first] = buttonsOf(bar);
   if (first) setStop(bar, first);
-  if (action) seek(bar, `[data-action="${action}"]`)?.focus();
+  if (!focused) return;
+  const successor = action && seek(bar, `[data-action="${action}"]`);
+  (successor || first)?.focus();
 }
