@@ -71,7 +71,7 @@ def test_it_opens_at_its_end_and_goes_on_without_a_jump(open_page, long):
 
     expect(page.locator(".message").last).to_contain_text("t299", timeout=PATIENCE)
     expect(page.locator(".message")).to_have_count(PAGE_MESSAGES + 2)
-    assert opening < 0.1
+    assert opening < 0.01
     assert page.evaluate("window.shifts") - opening < 0.02
 
 
@@ -107,6 +107,16 @@ def test_one_gets_to_the_first_message_and_back_to_the_last(open_page, addresses
 
     expect(page.locator(".message")).to_have_count(300)
     expect(first).to_be_in_viewport()
+    # Far from there are the words alone, to be found by; near, there is all.
+    far = page.locator(".message", has_text="Answer 151: it **depends**.")
+    expect(far.locator(".plain")).to_be_attached()
+    expect(far.get_by_role("button")).to_have_count(0)
+    expect(page.locator(".message").nth(1).locator("strong")).to_have_text("depends")
+    assert page.evaluate("document.querySelectorAll('#transcript *').length") < 4500
+    far.evaluate("message => message.scrollIntoView()")
+    found = page.locator(".message", has_text="Answer 151: it depends.")
+    expect(found.locator("strong")).to_be_in_viewport()
+    expect(found.get_by_role("button", name="Copy", exact=True)).to_be_attached()
     page.get_by_role("button", name="Jump to the latest message").click()
     expect(page.locator(".message").last).to_be_in_viewport()
     page.get_by_label("Message", exact=True).fill("still quick?")

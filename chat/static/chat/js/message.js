@@ -53,12 +53,13 @@ export const pendingPrompt = (content, attached) =>
  * A message's view, of the kind that its role asks for.
  * @param {Message} message
  * @param {Actions} actions
+ * @param {boolean} [isLight] to begin with its words alone
  * @returns {View}
  */
-export function viewOf(message, actions) {
+export function viewOf(message, actions, isLight = false) {
   return message.role === "assistant"
-    ? new AnswerView(message, actions)
-    : new PromptView(message, actions);
+    ? new AnswerView(message, actions, isLight)
+    : new PromptView(message, actions, isLight);
 }
 
 /** @param {() => string} text */
@@ -76,10 +77,11 @@ function copyButton(text) {
 }
 
 export class PromptView {
-  /** @param {Message} message @param {Actions} actions */
-  constructor(message, actions) {
+  /** @param {Message} message @param {Actions} actions @param {boolean} [isLight] */
+  constructor(message, actions, isLight = false) {
     this.message = message;
     this.actions = actions;
+    this.isLight = isLight;
     const heard = make("h2", { className: "visually-hidden", textContent: say("you") });
     this.bubble = make("div", { className: "bubble", textContent: message.content });
     this.bubble.dir = "auto";
@@ -102,9 +104,24 @@ export class PromptView {
     this.showFoot();
   }
 
+  /** The reader is at work on it. */
+  get isInUse() {
+    return Boolean(this.editor);
+  }
+
+  /** With its words alone, or with what can be done with them. @param {boolean} isLight */
+  setLight(isLight) {
+    this.isLight = isLight;
+    this.showFoot();
+  }
+
   showFoot() {
     const { id, content } = this.message;
     if (!id) return; // not taken by the server yet
+    if (this.isLight) {
+      this.foot.replaceChildren();
+      return;
+    }
     fillToolbar(this.foot, [
       versionControl(this.message, (...chosen) => this.actions.choose(...chosen)),
       copyButton(() => content),
@@ -134,10 +151,11 @@ export class PromptView {
 }
 
 export class AnswerView {
-  /** @param {Message} message @param {Actions} actions */
-  constructor(message, actions) {
+  /** @param {Message} message @param {Actions} actions @param {boolean} [isLight] */
+  constructor(message, actions, isLight = false) {
     this.message = message;
     this.actions = actions;
+    this.isLight = isLight;
     this.numReceived = 0;
     this.timer = 0;
     this.place = "";
@@ -165,6 +183,22 @@ export class AnswerView {
     return this.place !== "";
   }
 
+  /** It is being written, or the reader is at work on it. */
+  get isInUse() {
+    const { reasoning, remark } = this;
+    return this.isStreaming || reasoning.element.open || Boolean(remark?.isConnected);
+  }
+
+  /** With its words alone, or as they are meant to look. @param {boolean} isLight */
+  setLight(isLight) {
+    if (this.isLight === isLight) return;
+    this.isLight = isLight;
+    this.answer.replaceChildren();
+    this.markdown = new Prose(this.answer);
+    this.render();
+    this.showFoot();
+  }
+
   /** Show the place in line for a worker. @param {Place} place */
   wait(place) {
     this.place = placeOf(place);
@@ -179,6 +213,7 @@ export class AnswerView {
     const isThinking = this.isStreaming && seconds === null && !content;
     this.reasoning.show(reasoning, seconds, isThinking);
     this.element.classList.toggle("is-streaming", this.isStreaming);
+    if (this.isStreaming) this.setLight(false);
     if (this.isPaused && !this.isStreaming) this.pause.hidden = true; // nobody went on
     this.render();
     this.showNotice();
@@ -234,6 +269,11 @@ export class AnswerView {
     this.timer = 0;
     const began = performance.now();
     const { content } = this.message;
+    if (this.isLight) {
+      this.answer.replaceChildren(make("div", { className: "plain" }, content));
+      this.answer.hidden = !content;
+      return;
+    }
     this.showPlace();
     this.reasoning.render();
     if (content) {
@@ -315,7 +355,8 @@ export class AnswerView {
   }
 
   showFoot() {
-    fillToolbar(this.foot, this.isStreaming ? this.growingParts : this.settledParts);
+    if (this.isLight) this.foot.replaceChildren();
+    else fillToolbar(this.foot, this.isStreaming ? this.growingParts : this.settledParts);
   }
 
   /** What can be done while it is being written. @returns {(Node | null)[]} */

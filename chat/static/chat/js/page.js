@@ -17,6 +17,7 @@ import { enableMenus } from "./menus.js";
 import { MessageActions } from "./message_actions.js";
 import { enableMessageKeys } from "./message_keys.js";
 import { Models, modelOfAddress } from "./models.js";
+import { Nearness } from "./nearness.js";
 import { loadRenderer } from "./prose.js";
 import { PromptQueue } from "./queue.js";
 import { Refused } from "./requests.js";
@@ -66,7 +67,8 @@ class ChatPage {
       models: () => this.models,
       hideFrom: (id) => this.transcript.hideFrom(id),
     });
-    this.transcript = new Transcript(this.actions);
+    const nearness = new Nearness(this.scrolling.scroller);
+    this.transcript = new Transcript(this.actions, nearness);
     const conversation = () => this.conversation?.id ?? null;
     this.shelves = new Shelves(page.home);
     this.setup = new SetupPanel({

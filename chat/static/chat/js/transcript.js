@@ -11,10 +11,17 @@ import { AnswerView, PromptView, pendingPrompt, viewOf } from "./message.js";
  * @import { Message, View } from "./message.js"
  */
 
+// More than fill a screen.
+const NUM_LAST = 12;
+
 export class Transcript {
-  /** @param {import("./message_actions.js").MessageActions} actions */
-  constructor(actions) {
+  /**
+   * @param {import("./message_actions.js").MessageActions} actions
+   * @param {import("./nearness.js").Nearness} nearness
+   */
+  constructor(actions, nearness) {
     this.actions = actions;
+    this.nearness = nearness;
     this.element = byId("transcript");
     /** @type {View[]} */
     this.views = [];
@@ -70,10 +77,20 @@ export class Transcript {
       if (known.delete(message.id)) view.settle(message);
       this.views.push(view);
       this.element.append(view.element);
+      this.nearness.watch(view);
     }
-    for (const view of known.values()) view.element.remove();
+    for (const view of known.values()) this.drop(view);
+    this.markLast();
     this.compare(comparison);
     return true;
+  }
+
+  /** By a class: `:nth-last-child` has all messages styled anew with each that comes. */
+  markLast() {
+    const first = this.views.length - NUM_LAST;
+    for (const [index, { element }] of this.views.entries()) {
+      element.classList.toggle("is-late", index >= first);
+    }
   }
 
   /** @param {import("./comparison.js").Comparison | null} comparison */
@@ -83,14 +100,23 @@ export class Transcript {
       this.comparison = comparison ? new ComparisonView(this.actions) : null;
       if (this.comparison) this.element.append(this.comparison.element);
     }
+    // By a class: `:has` has all messages styled anew with each word that comes.
+    this.element.classList.toggle("is-comparing", comparison !== null);
     if (comparison) this.comparison?.show(comparison);
   }
 
   /** The messages that led to the first one shown. @param {Message[]} messages */
   prepend(messages) {
-    const views = messages.map((message) => viewOf(message, this.actions));
+    const views = messages.map((message) => viewOf(message, this.actions, true));
     this.element.prepend(...views.map((view) => view.element));
     this.views.unshift(...views);
+    for (const view of views) this.nearness.watch(view);
+  }
+
+  /** Take a message off the page. @param {import("./message.js").View} view */
+  drop(view) {
+    this.nearness.forget(view);
+    view.element.remove();
   }
 
   get firstId() {
@@ -112,7 +138,7 @@ export class Transcript {
   hideFrom(id) {
     const first = this.views.findIndex((view) => view.message.id === id);
     if (first < 0) return;
-    for (const view of this.views.splice(first)) view.element.remove();
+    for (const view of this.views.splice(first)) this.drop(view);
   }
 
   forgetPending() {
