@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.chat.pdfs import make_pdf
 from tests.chat.test_attachments import PNG
@@ -387,3 +387,39 @@ def test_the_list_of_shortcuts_opens_by_key_and_they_work(open_page):
     expect(prompt(page)).to_be_focused()
     page.keyboard.press("Control+/")
     expect(page.locator("#shortcuts")).to_be_visible()
+
+
+@pytest.mark.parametrize("keys", [["Enter"], ["Enter", "Enter"]])
+def test_what_is_entered_before_the_scripts_ran_is_sent(open_page, keys):
+    page = open_page("/offline/")
+    held: list[Route] = []
+    page.route("**/js/page.js", lambda route: held.append(route))
+    page.goto("/", wait_until="commit")
+    prompt(page).click()
+    page.keyboard.type("so early")
+    for key in keys:
+        page.keyboard.press(key)
+    expect(prompt(page)).to_have_value("so early" + "\n" * len(keys))
+
+    held.pop().continue_()
+
+    expect(page.locator(".bubble")).to_have_text("so early")
+    expect(page.locator(".message-assistant .answer")).to_have_text("t0 t1 t2 t3")
+
+
+def test_what_is_written_before_the_scripts_ran_stays(open_page):
+    page = open_page("/offline/")
+    held: list[Route] = []
+    page.route("**/js/page.js", lambda route: held.append(route))
+    page.goto("/", wait_until="commit")
+    prompt(page).click()
+    page.keyboard.type("one")
+    page.keyboard.press("Enter")
+    page.keyboard.type("two")
+
+    held.pop().continue_()
+
+    expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+    expect(prompt(page)).to_have_value("one\ntwo")
+    prompt(page).press("Enter")
+    expect(page.locator(".bubble")).to_have_text("one\ntwo")

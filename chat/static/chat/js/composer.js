@@ -41,10 +41,20 @@ export class Composer {
       this.change();
     });
     this.input.addEventListener("keydown", (event) => this.key(event));
+    this.heedEarlyEnter();
     this.bringDraft();
     this.change();
     // On a phone this would open the keyboard over the page.
     if (hasKeyboard.matches) this.input.focus();
+  }
+
+  /** Enter before this script ran has begun a new line; it was meant to send. */
+  heedEarlyEnter() {
+    const { value, selectionEnd } = this.input;
+    const isTyping = document.activeElement === this.input && selectionEnd === value.length;
+    if (!hasKeyboard.matches || !isTyping || !/\S\s*\n$/.test(value)) return;
+    this.input.value = value.trimEnd();
+    this.isEager = true;
   }
 
   bringDraft() {
