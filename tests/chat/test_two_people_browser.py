@@ -1,13 +1,24 @@
 """Two people, two browsers, twenty conversations: nobody gets at another's by any
-address, id or message, while an answer streams to each of them."""
+address, id or message, while an answer streams to each of them.
 
+Addresses, messages of the socket and changes of the library are found where they are
+declared, so a new one cannot be forgotten: one that names what has no sample here fails
+the test.
+"""
+
+import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
+from django.urls import get_resolver
 from playwright.sync_api import Browser, Page, expect
 
+from chat import library_api, protocol
+from tests.chat.test_accessibility_browser import PARAMETER, named_patterns
 from tests.chromium import DESKTOP
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, quick_product, wait_until
@@ -18,21 +29,21 @@ PASSWORD = "a bridge of eleven planks"
 WORDS = {"ann": "amber", "bob": "cobalt"}
 NUM_EACH = 10
 MAKE_PEOPLE = f"""
-from chat.answers import Draft, Ending, settle
-from chat.conversations import begin_turn
-from controller.models import User
+from tests.chat.people import make_person
 for name, word in {WORDS!r}.items():
-    user = User.objects.create_user(name, password={PASSWORD!r})
-    for number in range({NUM_EACH} - 1):
-        turn = begin_turn(user, None, "mock-1", f"{{word}} {{number}}")
-        settle(turn.message_id, Draft(f"so {{word}}"), Ending("complete"))
+    make_person(name, word, {PASSWORD!r}, {NUM_EACH} - 1)
 """
-CALL = """async ([method, path, body]) => {
+CALLS = """async (calls) => {
     const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
     const headers = {"X-CSRFToken": token, "Content-Type": "application/json"};
-    const sent = body === null ? {} : {body: JSON.stringify(body)};
-    const answer = await fetch(path, {method, headers, ...sent});
-    return [answer.status, await answer.text()];
+    const answers = [];
+    for (const [method, path, body] of calls) {
+        const sent = body === null ? {} : {body: JSON.stringify(body)};
+        const options = {method, headers, redirect: "manual", ...sent};
+        const answer = await fetch(path, options);
+        answers.push([answer.status, await answer.text()]);
+    }
+    return answers;
 }"""
 # What a socket of the page hears when it says all this, until each has had its error;
 # the list of models, which is told to every page, is left out.
@@ -107,58 +118,89 @@ def rows_of(product: Product, name: str) -> list[dict[str, Any]]:
     )
 
 
-def call(page: Page, method: str, path: str, body: Any = None) -> tuple[int, str]:
-    status, text = page.evaluate(CALL, [method, path, body])
-    return status, text
+def call(page: Page, calls: list[tuple[str, str, Any]]) -> list[list[Any]]:
+    """[status, text] of each of the page's calls; 0: the answer leads elsewhere."""
+    return page.evaluate(CALLS, calls)
 
 
-def attempts_by_address(conversation: str) -> list[tuple[str, str, Any]]:
-    one, some = {"conversation": conversation}, {"conversations": [conversation]}
-    changes = [
-        {"do": "rename", **one, "title": "x"},
-        {"do": "pin", **some, "is_pinned": True},
-        {"do": "archive", **some, "is_archived": True},
-        {"do": "move", **some, "folder": None},
-        {"do": "delete", **some},
-        {"do": "restore", **some},
-        {"do": "end_temporary", **one},
-    ]
+def samples_of(product: Product, name: str) -> dict[str, Any]:
+    """What addresses and bodies name, of this person."""
+    said = product.manage(
+        "shell", "-c", f"from tests.chat.people import *; print_samples({name!r})"
+    ).stdout
+    found = re.search(r"samples (\{.*\})", said)
+    assert found, said
+    return json.loads(found[1])
+
+
+# By what parameters name one thing, which here is another's.
+PLAIN = {"kind", "show", "shelf"}
+# Whoever has the secret or the id may read these: that is what they are for.
+BEARER = {"chat:shared", "chat:receipt"}
+# Lists that are empty for what is another's.
+EMPTY = {"chat:links_of": '{"links": []}'}
+METHODS = ("GET", "POST", "PUT", "DELETE")
+
+
+def patterns() -> list[tuple[str, str]]:
+    found = list(named_patterns(get_resolver("chat.urls").url_patterns, space="chat:"))
+    assert len(found) > 40
+    return found
+
+
+def addresses_of(route: str, samples: dict[str, Any]) -> list[str]:
+    """The route with every sample of each parameter in its place."""
+    route = route.replace("^", "").replace("$", "").replace("\\.", ".")
+    parameter = PARAMETER.search(route)
+    if parameter is None:
+        return ["/" + route]
+    name = parameter[1] or parameter[2]
+    assert name in samples, f"{route}: give a sample of {name} in tests/chat/people.py"
+    values = samples[name] if isinstance(samples[name], list) else [samples[name]]
     return [
-        ("GET", f"/c/{conversation}/", None),
-        ("GET", f"/c/{conversation}/export.md", None),
-        ("GET", f"/c/{conversation}/export.json", None),
-        ("GET", f"/c/{conversation}/setup/", None),
-        ("POST", "/library/api/share/", one),
-        *(("POST", "/library/api/change/", change) for change in changes),
+        address
+        for value in values
+        for address in addresses_of(
+            route[: parameter.start()] + str(value) + route[parameter.end() :], samples
+        )
     ]
 
 
-def attempts_by_socket(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every message of the protocol that names what is somebody's."""
-    conversation, message = dashed(row["conversation"]), dashed(row["id"])
-    slots = [{"model": "mock-1"}, {"model": "mock-1"}]
-    ask = {"model": "mock-1", "text": "x"}
-    return [
-        {"type": "attach", "conversation": conversation},
-        {"type": "earlier", "conversation": conversation, "before": message},
-        {"type": "send", "conversation": conversation, **ask},
-        {
-            "type": "compare",
-            "conversation": conversation,
-            "text": "x",
-            "slots": slots,
-        },
-        {"type": "stop", "message": message},
-        {"type": "retry", "message": message},
-        {"type": "edit", "message": message, **ask},
-        {"type": "continue", "message": message, "text": "x"},
-        {"type": "choose", "message": message},
-        {"type": "delete", "message": message},
-        {"type": "restore", "message": message},
-        {"type": "rate", "message": message, "rating": 1},
-        {"type": "flag", "message": message},
-        {"type": "vote", "prompt": message, "outcome": "tie"},
-    ]
+def is_of_somebody(route: str) -> bool:
+    return any((each[1] or each[2]) not in PLAIN for each in PARAMETER.finditer(route))
+
+
+PLAIN_FIELDS = {
+    "model": "mock-1",
+    "text": "x",
+    "slots": [{"model": "mock-1"}, {"model": "mock-1"}],
+    "rating": 1,
+    "outcome": "tie",
+    "title": "x",
+    "name": "x",
+    "is_pinned": True,
+    "is_archived": True,
+    "link": 0,
+}
+
+
+def bodies_of(union: Any, samples: dict[str, Any]) -> list[dict[str, Any]]:
+    """A body of every struct of the union that names somebody's, with the samples."""
+    bodies = []
+    for struct in get_args(union):
+        body: dict[str, Any] = {}
+        for each in msgspec.structs.fields(struct):
+            known = samples | PLAIN_FIELDS
+            is_named = each.name in samples
+            assert is_named or each.name in PLAIN_FIELDS or not each.required, (
+                f"{struct.__name__}: give a sample of {each.name}"
+            )
+            if each.name in known and (is_named or each.required):
+                body[each.name] = known[each.name]
+        config = struct.__struct_config__
+        if body.keys() & samples.keys():
+            bodies.append({config.tag_field: config.tag, **body})
+    return bodies
 
 
 @pytest.mark.parametrize(("owner", "stranger"), [("ann", "bob"), ("bob", "ann")])
@@ -166,30 +208,135 @@ def test_nobody_gets_at_anothers_conversations(
     pages: dict[str, Page], product: Product, owner: str, stranger: str
 ):
     page, word = pages[stranger], WORDS[owner]
-    before = rows_of(product, owner)
-    conversations = {dashed(row["conversation"]) for row in before}
+    theirs, own = samples_of(product, owner), samples_of(product, stranger)
+    rows = rows_of(product, owner)
+    conversations = {dashed(row["conversation"]) for row in rows}
     assert len(conversations) >= NUM_EACH
+    before = rows, belongings_of(product)
 
-    for conversation in conversations:
-        for attempt in attempts_by_address(conversation):
-            assert call(page, *attempt)[0] == 404, attempt
-        links = call(page, "GET", f"/library/api/links/{conversation}/")
-        assert links == (200, '{"links": []}')
-    said = [message for row in before for message in attempts_by_socket(row)]
+    # -- by address
+    theirs["conversation_id"] = sorted(conversations)
+    named = [
+        (name, method, address)
+        for name, route in patterns()
+        if is_of_somebody(route) and name not in BEARER
+        for address in addresses_of(route, theirs)
+        for method in METHODS
+    ]
+    answers = call(
+        page, [(method, path, body_for(method)) for _, method, path in named]
+    )
+    for (name, method, path), (status, text) in zip(named, answers, strict=True):
+        is_empty = method == "GET" and status == 200 and EMPTY.get(name) == text
+        assert status in (404, 405) or is_empty, (method, path, status)
+
+    # -- by what a body names
+    changes = [
+        *bodies_of(
+            library_api.Change,
+            {
+                "conversation": theirs["conversation"],
+                "conversations": [theirs["conversation"]],
+                "folder": theirs["folder"],
+            },
+        ),
+        {"do": "move", "conversations": [theirs["conversation"]], "folder": None},
+        {
+            "do": "move",
+            "conversations": [own["conversation"]],
+            "folder": theirs["folder"],
+        },
+    ]
+    assert {each["do"] for each in changes} >= {"rename_folder", "end_temporary"}
+    calls = [("POST", "/library/api/change/", each) for each in changes]
+    calls.append(
+        ("POST", "/library/api/share/", {"conversation": theirs["conversation"]})
+    )
+    calls.append(("POST", "/library/api/revoke/", {"link": theirs["link"]}))
+    for sent, (status, text) in zip(calls, call(page, calls), strict=True):
+        assert status == 404, (sent, text)
+
+    # -- by the socket
+    said = [
+        body
+        for row in rows
+        for body in bodies_of(protocol.AnyMessage, named_by_socket(row))
+    ]
+    assert {each["type"] for each in said} >= {"attach", "vote", "compare", "stop"}
+    said += [
+        {
+            "type": "send",
+            "model": "mock-1",
+            "text": "x",
+            "attachments": [theirs["attachment_id"]],
+        },
+        {
+            "type": "vote",
+            "prompt": own["prompt"],
+            "outcome": "winner",
+            "winner": theirs["answer"],
+        },
+        {
+            "type": "earlier",
+            "conversation": own["conversation"],
+            "before": theirs["answer"],
+        },
+    ]
     heard = page.evaluate(SAY, said)
-
     assert heard == [["error", "not_found"]] * len(said)
-    for path in (
-        f"/library/api/search/?q={word}",
-        "/library/api/conversations/",
-        "/library/conversations.json",
-        "/library/",
-    ):
-        status, text = call(page, "GET", path)
-        assert (status, word in text) == (200, False), path
-    assert f"so {word}" in call(pages[owner], "GET", "/library/conversations.json")[1]
+
+    # -- in what is shown of everything
+    shown = [
+        ("GET", address, None)
+        for name, route in patterns()
+        if not is_of_somebody(route)
+        for address in addresses_of(route, theirs)
+    ]
+    shown.append(("GET", f"/library/api/search/?q={word}", None))
+    shown.append(
+        ("GET", f"/library/api/conversations/?folder={theirs['folder']}", None)
+    )
+    for (_, path, _), (status, text) in zip(shown, call(page, shown), strict=True):
+        assert status < 500, path
+        assert word not in text, path
+    [(status, text)] = call(
+        pages[owner], [("GET", "/library/conversations.json", None)]
+    )
+    assert f"so {word}" in text
     expect(page.locator("body")).not_to_contain_text(word)
-    assert rows_of(product, owner) == before
+    assert (rows_of(product, owner), belongings_of(product)) == before
+
+
+def body_for(method: str) -> Any:
+    return {"title": "x"} if method in ("POST", "PUT") else None
+
+
+def named_by_socket(row: dict[str, Any]) -> dict[str, Any]:
+    message = dashed(row["id"])
+    return {
+        "conversation": dashed(row["conversation"]),
+        "message": message,
+        "before": message,
+        "prompt": message,
+    }
+
+
+BELONGINGS = (
+    "SELECT id, name FROM chat_folder",
+    "SELECT id, conversation_id FROM chat_attachment",
+    "SELECT id, revoked_at FROM chat_sharedlink",
+    "SELECT id, name, system_prompt FROM chat_preset",
+    "SELECT id, name, text FROM chat_savedprompt",
+    "SELECT id, outcome, answers FROM chat_comparison",
+    "SELECT id, revoked_at FROM controller_apikey",
+    "SELECT id, state FROM controller_limitrequest",
+    "SELECT id, role FROM controller_membership",
+)
+
+
+def belongings_of(product: Product) -> list[list[dict[str, Any]]]:
+    """What everybody has besides conversations."""
+    return [product.query(f"{each} ORDER BY id") for each in BELONGINGS]
 
 
 def test_a_stop_of_ones_own_leaves_the_others_stream(
