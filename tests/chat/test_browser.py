@@ -314,6 +314,89 @@ def test_hostile_markdown_harms_nothing_and_streams_to_the_same_page(open_page):
         assert part in whole
 
 
+SAID_BY_MODEL = (
+    "[[echo=true interval_ms=5 tokens=500]] <script>window.hit=1</script>"
+    ' <img src=x onerror="window.hit=1"> <svg onload="window.hit=1"></svg>'
+    ' <iframe src="javascript:parent.hit=1"></iframe>'
+    " <style>body{display:none}</style> [a](javascript:window.hit=1)"
+    ' <a style="position:fixed;inset:0" href="https://evil.example/">b</a>'
+    " ![p](https://evil.example/p.png) \u202e\u2067desrever\u2066 &#x202e;"
+    " <form action=https://evil.example/><button>c</button></form>"
+    " <details open ontoggle=window.hit=1> <math><mtext><script>hit=1</script>"
+) + " and so on" * 60
+# Written as rows: no engine here says so much.
+HEAVY = """
+from chat.answers import Draft, Ending, settle
+from chat.conversations import begin_turn
+from controller.models import User
+user = User.objects.get(username="admin")
+conversation = None
+for text in ("x" * 1_000_000, "- " * 10_000 + "deep", "\\u202e\\u2067" * 5_000, "fine"):
+    turn = begin_turn(user, conversation, "mock-1", "more")
+    settle(turn.message_id, Draft(text), Ending("complete"))
+    conversation = turn.conversation_id
+print("written", conversation)
+"""
+LOOK = """() => {
+    const tags = "script, style, iframe, img, svg, form, button, details, math";
+    const found = [...document.querySelectorAll(".answer")].flatMap((answer) => [
+        ...answer.querySelectorAll(tags),
+        ...[...answer.querySelectorAll("*")].filter((each) =>
+            [...each.attributes].some(({ name }) => /^on|^style$/.test(name))),
+        ...[...answer.querySelectorAll("a")].filter((a) => !/^https?:/.test(a.href)),
+    ]);
+    return [window.hit ?? null, found.map((each) => each.outerHTML)];
+}"""
+
+
+LONGEST_TASK = """() => new Promise((resolve) => {
+    new PerformanceObserver((list) => {
+        resolve(Math.max(...list.getEntries().map((each) => each.duration)));
+    }).observe({ type: "longtask", buffered: true });
+    setTimeout(() => resolve(0), 2000);
+})"""
+
+
+def test_what_a_hostile_model_says_harms_nothing_as_it_streams_and_after_a_reload(
+    open_page,
+):
+    page = open_page("/")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    ask(page, SAID_BY_MODEL)
+    streaming = page.locator(".message-assistant.is-streaming")
+    expect(streaming).to_contain_text("<math>")
+    assert page.evaluate(LOOK) == [None, []]
+    expect(streaming).to_have_count(0)
+    assert page.evaluate(LOOK) == [None, []]
+    page.reload()
+
+    expect(last_answer(page)).to_contain_text("<iframe src=")
+    assert page.evaluate(LOOK) == [None, []]
+    last_answer(page).get_by_role("button", name="Copy", exact=True).click(trial=True)
+    assert not [url for url in asked if "evil.example" in url]
+
+
+def test_a_conversation_of_what_is_made_to_freeze_the_page_opens(open_page, product):
+    said = product.manage("shell", "-c", HEAVY).stdout
+    conversation = said.rpartition("written ")[2].strip()
+
+    page = open_page(f"/c/{conversation}/")
+    while page.locator("#earlier").is_visible():
+        page.evaluate("document.getElementById('scroller').scrollTop = 0")
+        page.wait_for_function(
+            "() => document.querySelectorAll('.message').length == 8"
+        )
+    expect(page.locator(".message")).to_have_count(8)
+
+    expect(last_answer(page).locator(".answer")).to_have_text("fine")
+    page.evaluate("document.getElementById('scroller').scrollTop = 1e9")
+    ask(page, "still there?")
+    # All that is too much for its model, as the page can say.
+    expect(last_answer(page).locator(".card")).to_contain_text("longer than this model")
+    assert page.evaluate(LONGEST_TASK) < 3000
+
+
 @pytest.mark.parametrize(
     "text",
     [
