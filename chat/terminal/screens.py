@@ -12,7 +12,11 @@ from rich.markdown import Markdown
 from rich.segment import Segment, Segments
 from rich.text import Text
 
+if sys.platform != "win32":
+    import termios
+
 REFRESHES_PER_SECOND = 8
+WAITING = "…"
 
 
 class Screen(Protocol):
@@ -92,7 +96,7 @@ class MarkdownScreen:
             refresh_per_second=REFRESHES_PER_SECOND,
         )
         try:
-            with live:
+            with unechoed(), live:
                 yield answer
         finally:
             # What grew was no taller than the screen; now it is written in whole.
@@ -101,6 +105,24 @@ class MarkdownScreen:
 
     def note(self, text: str) -> None:
         self._notes.print(Text(harmless(text), style="dim"))
+
+
+@contextmanager
+def unechoed() -> Iterator[None]:
+    """Have the terminal show nothing that is typed meanwhile, `^C` not either: behind a
+    full line it would begin another one, and what grows could not be taken back."""
+    if sys.platform == "win32" or not sys.stdin.isatty():
+        yield
+        return
+    keyboard = sys.stdin.fileno()
+    before = termios.tcgetattr(keyboard)
+    quiet = termios.tcgetattr(keyboard)
+    quiet[3] &= ~termios.ECHO  # of the four kinds of flags the local ones
+    try:
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, quiet)
+        yield
+    finally:
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
 
 
 class MarkdownAnswer:
@@ -127,7 +149,7 @@ class MarkdownAnswer:
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> RenderResult:
-        thought = Text(self._thought, style="dim italic")
+        thought = Text(self._thought or WAITING, style="dim italic")
         shown = self.whole() if self.has_begun else thought
         lines = console.render_lines(shown, options.update(height=None), pad=False)
         for line in lines[-(console.height - 1) :]:

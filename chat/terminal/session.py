@@ -26,6 +26,10 @@ HELP = """\
 /quit                end; so does Ctrl-D
 Ctrl-C stops an answer and keeps what came. Enter sends, Alt+Enter makes a new line.
 What begins with // is sent with one slash."""
+CUT_SHORT = (
+    "The answer was cut at its longest: /set max_tokens N allows more, up to what the"
+    " model's context has left."
+)
 # The chat itself says these.
 NOT_PARAMETERS = {"model", "messages", "stream", "stream_options"}
 
@@ -78,7 +82,7 @@ class Session:
 
         If nothing came, the conversation is again what it was `before`.
         """
-        text = ""
+        text = finish_reason = ""
         try:
             with (
                 self._screen.answering() as shown,
@@ -88,12 +92,15 @@ class Session:
                     text += chunk.text
                     shown.think(chunk.thought)
                     shown.add(chunk.text)
+                    finish_reason = chunk.finish_reason or finish_reason
         except KeyboardInterrupt:
             self.was_stopped = True
             self._screen.note("Stopped." if text else "Stopped before anything came.")
         else:
             if not text:
                 self._screen.note("The model ended its answer without a word.")
+            elif finish_reason == "length":
+                self._screen.note(CUT_SHORT)
         finally:
             if text:
                 self.talk.take_answer(text)

@@ -114,7 +114,7 @@ def save(talk: Talk, file: Path) -> None:
         file.touch(mode=0o600)
         file.write_bytes(content + b"\n")
     except OSError as exc:
-        raise BadCommand(f"{file} cannot be written: {exc}") from exc
+        raise BadCommand(f"{file} cannot be written: {exc.strerror}") from exc
 
 
 def load(file: Path) -> Talk:
@@ -124,7 +124,7 @@ def load(file: Path) -> Talk:
         with file.open("rb") as opened:
             content = opened.read(LARGEST_FILE + 1)
     except OSError as exc:
-        raise BadCommand(f"{file} cannot be read: {exc}") from exc
+        raise BadCommand(f"{file} cannot be read: {exc.strerror}") from exc
     if len(content) > LARGEST_FILE:
         raise BadCommand(f"{file} is larger than {LARGEST_FILE} bytes.")
     try:

@@ -1,17 +1,10 @@
 """The chat in the terminal, run as people and scripts run it, over a real gateway."""
 
-import fcntl
 import io
 import json
-import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -28,12 +21,10 @@ from chat.terminal.talks import Talk, load, save
 from chat.terminal.throughput import Answered, Measured, percentile
 from tests.factories import make_user
 from tests.mock_engine import MockEngine
-from tests.product import ROOT, Product, joined, quick_product, wait_until
+from tests.product import ROOT, Product, joined, quick_product
+from tests.terminals import COMMAND, SECONDS, environment_of, running_terminal
 
 WHOLE = "t0 t1 t2 t3 t4 t5 t6 t7"
-SECONDS = 60
-EDITOR_READS = "\x1b[?2004h"  # it asks for pastes in brackets
-COMMAND = [sys.executable, "-m", "chat.terminal"]
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +33,6 @@ def product(
 ) -> Iterator[Product]:
     with quick_product(new_var_dir()) as product, joined(product, session_engine):
         yield product
-
-
-def environment_of(product: Product, **more: str) -> dict[str, str]:
-    """What finds the product's address, its folder's key, and this source."""
-    place = {
-        "SWITCHYARD_API_BASE": f"{product.url}/v1",
-        "VAR_DIR": str(product.var_dir),
-        "XDG_STATE_HOME": str(product.var_dir / "state"),
-        "PYTHONPATH": str(ROOT),
-        "PATH": os.environ["PATH"],
-    }
-    return place | more
 
 
 @pytest.fixture
@@ -212,6 +191,13 @@ def test_what_came_of_an_answer_that_breaks_off_is_shown_and_fails(run):
     assert "broke off" in done.stderr
 
 
+def test_an_answer_that_is_cut_at_its_longest_is_said_to_be(run):
+    done = run(typed="/set max_tokens 3\nHi\n")
+
+    assert (done.returncode, done.stdout) == (0, "t0 t1 t2\n")
+    assert "cut at its longest: /set max_tokens" in done.stderr
+
+
 def test_any_servers_connection_that_breaks_is_told_with_what_came(run, engine):
     place = {"SWITCHYARD_API_BASE": f"{engine.url}/v1"}
     message = "Hi [[cut_after=3 interval_ms=5]]"
@@ -334,64 +320,6 @@ def test_what_would_steer_the_terminal_is_left_out():
     assert harmless(text) == "a]0;titleb31m\n\tc"
 
 
-class Terminal:
-    """The command on a pseudo-terminal that is its own."""
-
-    def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
-        self._master = master
-        self._shown = b""
-        self.process = process
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def type_at_prompt(self, text: str) -> None:
-        """What is typed before the editor reads is the terminal's own to interpret."""
-        self.wait_for(EDITOR_READS)
-        self.type(text)
-
-    def wait_for(self, text: str) -> None:
-        """Until it was shown since the last time; colours and places do not count."""
-        where = wait_until(lambda: self._shown.find(text.encode()) + 1, repr(text))
-        self._shown = self._shown[where:]
-
-    def _read(self) -> None:
-        try:
-            while piece := os.read(self._master, 4096):
-                self._shown += piece
-        except OSError:
-            return  # the other side is closed
-
-
-@contextmanager
-def running_terminal(product: Product, folder: Path, *flags: str) -> Iterator[Terminal]:
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    # Its own session, in which the terminal's Ctrl-C is a signal.
-    code = (
-        "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-        "from chat.terminal.command import main; sys.exit(main())"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *flags],
-        cwd=folder,
-        env=environment_of(product, TERM="xterm", PROMPT_TOOLKIT_NO_CPR="1"),
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    )
-    os.close(slave)
-    try:
-        yield Terminal(master, process)
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-
-
 def test_ctrl_c_ends_the_engines_work_and_keeps_what_came(product, engine, tmp_path):
     with running_terminal(product, tmp_path) as terminal:
         terminal.wait_for("/help lists commands")
@@ -406,6 +334,8 @@ def test_ctrl_c_ends_the_engines_work_and_keeps_what_came(product, engine, tmp_p
         status = terminal.process.wait(SECONDS)
 
     assert status == 0
+    # Shown behind a full line, it would begin another, and that line stand there twice.
+    assert b"^C" not in terminal.all_shown
     assert (totals.started, totals.in_flight) == (1, 0)
     question, answer = load(tmp_path / "talk.json").messages
     assert question.content.startswith("Hi")
