@@ -111,7 +111,13 @@ def test_a_stopped_answer_is_continued_in_place(open_page, engine):
     page = open_page("/")
     ask(page, "go on [[tokens=60 interval_ms=60]]")
     expect(answers(page).last).to_contain_text("t5")
+    press(prompts(page).last, "Edit")
+    prompts(page).last.get_by_role("button", name="Send", exact=True).click()
+    refusal = page.get_by_text("Wait for the answer in progress, or stop it first.")
+    expect(refusal).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
     page.get_by_role("button", name="Stop").click()
+    expect(refusal).to_be_hidden()
     expect(answers(page).last.locator(".ending")).to_have_text("Stopped")
 
     answers(page).last.get_by_role("button", name="Continue").click()

@@ -228,6 +228,7 @@ class ChatPage {
   }
 
   stop() {
+    this.composer.refuse("");
     for (const { message } of this.transcript.streaming) {
       this.socket.send({ type: "stop", message: message.id });
     }
@@ -242,8 +243,10 @@ class ChatPage {
     if (this.asked) return false;
     this.numAsked += 1;
     const isSent = this.socket.send({ ...message, ref: this.numAsked });
-    if (isSent) this.asked = { ref: this.numAsked, prompt, refused };
-    return isSent;
+    if (!isSent) return false;
+    this.asked = { ref: this.numAsked, prompt, refused };
+    this.composer.refuse(""); // what was refused before is history
+    return true;
   }
 
   // -- what the server says ------------------------------------------------------------

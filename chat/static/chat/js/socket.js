@@ -30,6 +30,8 @@ export class Socket {
     this.silence = 0;
     // A laptop that wakes or a phone that finds its network need not wait.
     addEventListener("online", () => this.hurry());
+    // Whether it is lost, too: a server on this machine is there without a network.
+    addEventListener("offline", () => this.ping());
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
     this.connect();
   }
