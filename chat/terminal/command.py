@@ -89,6 +89,7 @@ def chat(flags: argparse.Namespace) -> int:
             session.ask(sys.stdin.read() if flags.message == "-" else flags.message)
         elif is_for_people:
             screen.note(f"{session.talk.model} at {place.base}. /help lists commands.")
+            session.recall()
             remembered = None if flags.no_history else history_file()
             _converse(session, typed(session.commands, remembered), screen)
         else:

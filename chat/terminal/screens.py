@@ -28,6 +28,9 @@ class Screen(Protocol):
     def note(self, text: str) -> None:
         """Say something that is no part of an answer."""
 
+    def recall(self, question: str, answer: str) -> None:
+        """Show what was said last in a conversation that is gone on with."""
+
 
 class Answer(Protocol):
     def add(self, text: str) -> None:
@@ -58,6 +61,9 @@ class PlainScreen:
 
     def note(self, text: str) -> None:
         print(harmless(text), file=sys.stderr, flush=True)  # noqa: T201
+
+    def recall(self, question: str, answer: str) -> None:
+        """Not shown: it answers nothing that was asked here."""
 
 
 class PlainAnswer:
@@ -106,6 +112,10 @@ class MarkdownScreen:
     def note(self, text: str) -> None:
         self._notes.print(Text(harmless(text), style="dim"))
 
+    def recall(self, question: str, answer: str) -> None:
+        self.note(f"> {question}")
+        self._console.print(rendered(harmless(answer)))
+
 
 @contextmanager
 def unechoed() -> Iterator[None]:
@@ -143,8 +153,7 @@ class MarkdownAnswer:
         return bool(self._text)
 
     def whole(self) -> Markdown:
-        # Links are written out: one must see where they lead.
-        return Markdown(self._text, hyperlinks=False)
+        return rendered(self._text)
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -154,3 +163,8 @@ class MarkdownAnswer:
         lines = console.render_lines(shown, options.update(height=None), pad=False)
         for line in lines[-(console.height - 1) :]:
             yield Segments([*line, Segment.line()])
+
+
+def rendered(text: str) -> Markdown:
+    # Links are written out: one must see where they lead.
+    return Markdown(text, hyperlinks=False)

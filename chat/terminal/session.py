@@ -67,6 +67,11 @@ class Session:
             return
         self.ask(text.removeprefix("/") if text.startswith("//") else text)
 
+    def recall(self) -> None:
+        """Show a person where the conversation is."""
+        if exchange := self.talk.last_exchange:
+            self._screen.recall(*exchange)
+
     def ask(self, text: str) -> None:
         """Ask, and show the answer."""
         if not self.talk.model:
@@ -159,6 +164,7 @@ class Session:
         loaded = load(_file(name, "/load"))
         loaded.model = loaded.model or self.talk.model
         self.talk = loaded
+        self.recall()
         self._screen.note(f"{len(loaded.messages)} messages, model {loaded.model}.")
 
     def _quit(self, _: str) -> None:

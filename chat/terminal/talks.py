@@ -67,6 +67,17 @@ class Talk(Struct):
                 return last.content
         raise BadCommand("Nothing has been asked yet.")
 
+    @property
+    def last_exchange(self) -> tuple[str, str] | None:
+        """The last question and its answer, if the conversation ends with one."""
+        match self.messages[-2:]:
+            case [
+                Message(role="user") as question,
+                Message(role="assistant") as answer,
+            ]:
+                return question.content, answer.content
+        return None
+
     def forget_answer(self) -> None:
         """Forget what was answered to the last question. Raises `BadCommand`."""
         self.ask(self.take_back())

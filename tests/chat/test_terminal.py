@@ -337,6 +337,9 @@ def test_ctrl_c_ends_the_engines_work_and_keeps_what_came(product, engine, tmp_p
     # Shown behind a full line, it would begin another, and that line stand there twice.
     assert b"^C" not in terminal.all_shown
     assert (totals.started, totals.in_flight) == (1, 0)
+    with running_terminal(product, tmp_path, "--load", "talk.json") as terminal:
+        terminal.wait_for("> Hi")
+        terminal.wait_for("t0 t1 t2 t3")
     question, answer = load(tmp_path / "talk.json").messages
     assert question.content.startswith("Hi")
     assert answer.content.startswith("t0 t1 t2 t3")
