@@ -1,9 +1,13 @@
-"""A small reverse proxy, as stands in front of sites that serve more than this one."""
+"""Small reverse proxies: one as stands in front of sites that serve more than this one,
+and one that stands before an engine and notes what it says."""
 
 import asyncio
 import contextlib
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from aiohttp import ClientSession, WSMsgType, web
 
@@ -46,6 +50,7 @@ class PrefixProxy:
         self, session: ClientSession, request: web.Request, path: str, headers: dict
     ) -> web.StreamResponse:
         body = await request.read()
+        take = self.listener(request, body)
         async with session.request(
             request.method,
             self.target + path,
@@ -58,10 +63,17 @@ class PrefixProxy:
                 if name.lower() not in NOT_PASSED:
                     response.headers.add(name, value)
             await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
+            # Who asked may have gone: then the answer is not read on.
+            with contextlib.suppress(ConnectionResetError):
+                async for chunk in answer.content.iter_any():
+                    take(chunk)
+                    await response.write(chunk)
+                await response.write_eof()
             return response
+
+    def listener(self, request: web.Request, body: bytes) -> Callable[[bytes], None]:
+        """What takes the answer's pieces before they are passed on."""
+        return lambda _piece: None
 
     async def _bridge(
         self, session: ClientSession, request: web.Request, path: str, headers: dict
@@ -80,10 +92,65 @@ class PrefixProxy:
         return near
 
 
+@dataclass
+class Said:
+    """What an engine streamed in answer to one request."""
+
+    asked: dict[str, Any]
+    pieces: list[bytes] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The answer's text, as far as it came."""
+        return "".join(
+            choice["delta"].get("content") or ""
+            for event in b"".join(self.pieces).split(b"\n\n")[:-1]
+            if event.startswith(b"data: {")
+            for choice in json.loads(event.removeprefix(b"data: "))["choices"]
+        )
+
+
+class Recorder(PrefixProxy):
+    """Passes everything on, and keeps what is said in answer to streamed chats."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target, prefix="")
+        self.said: list[Said] = []
+
+    def answer_to(self, beginning: str) -> str:
+        """The text of the last answer to a first question that begins so."""
+        asked = (
+            each
+            for each in reversed(self.said)
+            if each.asked["messages"][0]["content"].startswith(beginning)
+        )
+        return next(asked).text
+
+    def listener(self, request: web.Request, body: bytes) -> Callable[[bytes], None]:
+        if not request.path.endswith("/chat/completions"):
+            return super().listener(request, body)
+        self.said.append(Said(json.loads(body)))
+        return self.said[-1].pieces.append
+
+
 @contextlib.contextmanager
 def running_proxy(target: str, prefix: str, port: int) -> Iterator[PrefixProxy]:
     """The proxy on a port of this machine, in a thread with a loop of its own."""
-    proxy = PrefixProxy(target, prefix)
+    with _running(PrefixProxy(target, prefix), port) as proxy:
+        yield proxy
+
+
+@contextlib.contextmanager
+def running_recorder(target: str, port: int) -> Iterator[Recorder]:
+    with _running(Recorder(target), port) as recorder:
+        yield recorder
+
+
+P = TypeVar("P", bound=PrefixProxy)
+
+
+@contextlib.contextmanager
+def _running(proxy: P, port: int) -> Iterator[P]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

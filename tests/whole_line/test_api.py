@@ -5,10 +5,7 @@ One product, a transformers worker and a vLLM worker that joined it by themselve
 
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,61 +15,12 @@ from playwright.sync_api import expect
 
 from tests import engines
 from tests.chromium import DESKTOP, running_chromium, sign_in
-from tests.product import (
-    Product,
-    listed_models,
-    running_product,
-    wait_until,
-    wait_until_listed,
-)
+from tests.product import listed_models, wait_until
+from tests.whole_line.lines import MODELS, Line
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-MODELS = {"transformers": "smollm2-transformers", "vllm": "smollm2-vllm"}
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
-START = {"transformers": engines.start_model_worker, "vllm": engines.start_vllm_worker}
-
-
-@dataclass
-class Line:
-    """A product that can be stopped and started again on its port."""
-
-    var_dir: Path
-    product: Product
-    stack: ExitStack
-
-    def restart(self, away_seconds: float) -> None:
-        self.product.stop()
-        time.sleep(away_seconds)  # what is tried here is the absence itself
-        self.product = self.stack.enter_context(
-            running_product(self.var_dir, port=self.product.port)
-        )
-
-    def client(self) -> openai.OpenAI:
-        return openai.OpenAI(
-            base_url=f"{self.product.url}/v1",
-            api_key=self.product.credentials.api_key,
-            max_retries=0,
-        )
-
-
-@pytest.fixture(scope="module")
-def line(new_var_dir, tmp_path_factory) -> Iterator[Line]:
-    if not engines.has_vllm() and not os.environ.get("CI"):
-        pytest.skip("needs vLLM in .venv-vllm; `ENGINE=vllm make run` puts it there")
-    var_dir = new_var_dir()
-    with ExitStack() as stack:
-        product = stack.enter_context(running_product(var_dir))
-        for kind, name in MODELS.items():
-            worker = START[kind](
-                tmp_path_factory.mktemp(kind),
-                controller=product.url,
-                join_token=product.credentials.join_token,
-                name=name,
-            )
-            stack.enter_context(worker)
-            wait_until_listed(product, name)
-        yield Line(var_dir, product, stack)
 
 
 @pytest.fixture(params=MODELS)
@@ -138,11 +86,11 @@ def test_a_client_that_leaves_frees_the_engine(line, model):
         stream=True,
     )
     next(iter(stream))
-    wait_until(lambda: running(line, model) == 1, "the engine to report it", 20)
+    wait_until(lambda: line.running(model) == 1, "the engine to report it", 20)
 
     stream.close()
 
-    wait_until(lambda: running(line, model) == 0, "the engine to be free again", 20)
+    wait_until(lambda: line.running(model) == 0, "the engine to be free again", 20)
     rows = [row for row in line.product.ledger() if row["model"] == model]
     assert rows[-1]["status"] == 499
 
@@ -209,15 +157,8 @@ def served_by(line: Line, request_ids: list[str]) -> set[str]:
     return {row["address"] for row in workers if row["id"] in chosen}
 
 
-def rows_of(line: Line, model: str) -> list[dict[str, Any]]:
-    response = line.product.call(
-        "GET", "/controller/workers/", line.product.credentials.api_key
-    )
-    return [row for row in response.json["data"] if model in row["models"]]
-
-
 def live_addresses(line: Line, model: str) -> set[str]:
-    return {row["address"] for row in rows_of(line, model) if row["is_live"]}
+    return {row["address"] for row in line.rows_of(model) if row["is_live"]}
 
 
 def test_workers_come_back_when_the_controller_was_away(line):
@@ -234,11 +175,6 @@ def test_workers_come_back_when_the_controller_was_away(line):
 
 
 def worker_of(line: Line, model: str) -> dict[str, Any]:
-    found = [row for row in rows_of(line, model) if row["is_live"]]
+    found = [row for row in line.rows_of(model) if row["is_live"]]
     assert len(found) == 1, found
     return found[0]
-
-
-def running(line: Line, model: str) -> int:
-    """By the last heartbeats, however late: on a busy machine workers fall silent."""
-    return sum(row["running"] for row in rows_of(line, model))
