@@ -280,6 +280,19 @@ def test_the_wait_is_told_by_the_turns_lately():
     assert place.expected_seconds == pytest.approx(10, rel=0.1)
 
 
+def test_no_wait_is_told_before_three_turns():
+    line = Line()
+    tickets = [line.come() for _ in range(4)]
+
+    told = []
+    for _ in range(3):
+        line.now += 0.5
+        line.next()
+        told.append(line.line.place(tickets[-1]).expected_seconds)
+
+    assert told == [None, None, pytest.approx(0.5)]
+
+
 def test_a_pause_in_which_nobody_waited_does_not_slow_the_rate():
     line = Line()
     for _ in range(4):

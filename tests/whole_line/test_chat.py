@@ -240,13 +240,13 @@ def test_who_waits_in_line_is_told_a_wait_that_comes_true(line, open_chat):
         line.client().chat.completions.create(
             model=TRANSFORMERS,
             messages=[{"role": "user", "content": STORY}],
-            max_tokens=24,
+            max_tokens=80,
             extra_body={"ignore_eos": True},
         )
 
     with ThreadPoolExecutor(5) as threads:
         others = [threads.submit(ask_by_api, number) for number in range(5)]
-        wait_until(lambda: sum(each.done() for each in others) >= 2, "two turns", 60)
+        wait_until(lambda: sum(each.done() for each in others) >= 3, "three turns", 120)
         ask(page, "Hi")
         shown = page.locator(".message-assistant .waiting")
         expect(shown).to_contain_text(
