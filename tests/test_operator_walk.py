@@ -179,6 +179,7 @@ def make_rule(page: Page, name: str, word: str, show: Callable[[str], None]) -> 
     page.locator("#id_trial_text").fill(f"Tell me of {word.upper()}.")
     page.get_by_role("button", name="Try on this text").click()
     expect(page.locator(".trial-match")).to_have_text(word.upper())
+    expect(page.locator(".trial-match")).to_be_in_viewport()
     show("6-rule-tried")
     save(page)
 

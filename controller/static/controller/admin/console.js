@@ -87,7 +87,14 @@ function wearColours() {
   document.documentElement.classList.toggle("dark", isDark);
 }
 
+/** Django gives a new row's first field the focus, away from where the address leads. */
+function goWhereAddressLeads() {
+  document.getElementById(location.hash.slice(1))?.scrollIntoView();
+}
+
 document.addEventListener("keydown", press);
+// Later than Django's script, which a page's load waits for.
+window.addEventListener("load", goWhereAddressLeads);
 document.addEventListener("alpine:initialized", () => {
   mend();
   // Rows, menus and dialogs come later, and Select2 when the page is ready.
