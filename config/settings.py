@@ -179,7 +179,7 @@ GUEST_LINK_HOURS = min(
 SHARE_HOURS = env.integer("SHARE_HOURS", default=0)
 # Guests are deleted with their conversations so long after their link's end.
 GUEST_RETENTION_DAYS = env.integer("GUEST_RETENTION_DAYS", default=1, minimum=1)
-# All attachments of one guest.
+# All attachments of one guest; all guests of a link have one person's quota together.
 GUEST_ATTACHMENT_QUOTA_BYTES = env.integer("GUEST_ATTACHMENT_QUOTA_BYTES", 20 * 2**20)
 
 # -- Keys ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from django.db.models import Sum
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 
-from chat.composing.models import Attachment
+from chat.composing.models import Attachment, AttachmentQuerySet
 from chat.composing.reading import Contents, read
 from chat.errors import AttachmentNotFound, AttachmentRefused
 from chat.models import Conversation, Message
@@ -52,16 +52,35 @@ def _refuse_too_much(user: User, num_bytes: int) -> None:
         )
     quota = settings.CHAT_ATTACHMENT_QUOTA_BYTES
     if user.is_guest:
-        quota = min(quota, settings.GUEST_ATTACHMENT_QUOTA_BYTES)
-    kept = Attachment.objects.of(user).aggregate(total=Sum("num_bytes"))["total"] or 0
-    if kept + num_bytes > quota:
-        raise AttachmentRefused(
+        # Whoever has the link makes as many guests of it as they like.
+        _refuse_beyond(
+            quota,
+            Attachment.objects.of_guests(user.guest_link_id),
+            num_bytes,
             _(
-                "Your attachments take %(kept)s of the %(quota)s that you may keep."
-                " Delete conversations with attachments first."
-            )
-            % {"kept": filesizeformat(kept), "quota": filesizeformat(quota)}
+                "The attachments of all guests of your link take %(kept)s of the"
+                " %(quota)s that they may keep. Paste text instead of a file."
+            ),
         )
+        quota = min(quota, settings.GUEST_ATTACHMENT_QUOTA_BYTES)
+    _refuse_beyond(
+        quota,
+        Attachment.objects.of(user),
+        num_bytes,
+        _(
+            "Your attachments take %(kept)s of the %(quota)s that you may keep."
+            " Delete conversations with attachments first."
+        ),
+    )
+
+
+def _refuse_beyond(
+    quota: int, attachments: AttachmentQuerySet, num_bytes: int, words: str
+) -> None:
+    kept = attachments.aggregate(total=Sum("num_bytes"))["total"] or 0
+    if kept + num_bytes > quota:
+        sizes = {"kept": filesizeformat(kept), "quota": filesizeformat(quota)}
+        raise AttachmentRefused(words % sizes)
 
 
 def clean_name(name: str) -> str:

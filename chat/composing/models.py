@@ -36,6 +36,10 @@ class AttachmentQuerySet(models.QuerySet["Attachment"]):
         """This user's attachments: every fetch goes through here."""
         return self.filter(user=user)
 
+    def of_guests(self, link_id: int | None) -> Self:
+        """Those of all guests of this link together."""
+        return self.filter(user__guest_link=link_id)
+
     def unsent(self) -> Self:
         """Those that no message has yet."""
         return self.filter(conversation=None)

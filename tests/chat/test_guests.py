@@ -288,6 +288,21 @@ def test_a_guest_keeps_less_than_a_person(settings):
     assert [answer.status_code for answer in statuses] == [400, 201]
 
 
+def test_all_guests_of_a_link_keep_no_more_than_one_person(settings):
+    settings.CHAT_ATTACHMENT_QUOTA_BYTES = 25
+    (link, _secret), (other, _secret) = make_guest_link(), make_guest_link()
+    guests = [make_guest(each) for each in (link, link, link, other)]
+    answers = [
+        client_of(guest).post(
+            "/attachments/", {"file": SimpleUploadedFile("a.txt", b"x" * 10)}
+        )
+        for guest in guests
+    ]
+
+    assert [answer.status_code for answer in answers] == [201, 201, 400, 201]
+    assert "all guests of your link" in answers[2].json()["error"]["message"]
+
+
 # -- out -------------------------------------------------------------------------------
 
 
