@@ -9,7 +9,8 @@ from auditlog.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Concat
 from django.utils.translation import gettext as _
 
 from controller.accounts.belongings import Belongings, belongings_of
@@ -36,7 +37,7 @@ def delete_account(user: User) -> DeletionReceipt:
         receipt = DeletionReceipt.write(
             {own.name: _summary(own) for own in belongings_of(user)}
         )
-        _forget_in_audit_log(user)
+        forget_in_audit_log([user_id])
         for session in UserSession.objects.filter(user=user):
             session.end()
         user.delete()
@@ -81,14 +82,19 @@ def _summary(own: Belongings) -> dict[str, Any]:
     return {"rows": num_rows, "sha256": digest.hexdigest()}
 
 
-def _forget_in_audit_log(user: User) -> None:
-    """Entries about the account and by it stay, without name, address and changes."""
+def forget_in_audit_log(user_ids: list[int]) -> None:
+    """Entries about the accounts and by them stay, without name, address and changes.
+    To be called while they are there."""
     kind = ContentType.objects.get_for_model(User)
-    about = LogEntry.objects.filter(content_type=kind, object_id=user.pk)
+    about = LogEntry.objects.filter(content_type=kind, object_id__in=user_ids)
     about.update(
-        object_repr=f"account {user.pk}", changes={}, changes_text="", remote_addr=None
+        object_repr=Concat(Value("account "), "object_pk"),
+        changes={},
+        changes_text="",
+        remote_addr=None,
     )
-    LogEntry.objects.filter(actor=user).update(actor_email=None, remote_addr=None)
+    by_them = LogEntry.objects.filter(actor__in=user_ids)
+    by_them.update(actor_email=None, remote_addr=None)
 
 
 def _log_deletion(user_id: int, receipt: DeletionReceipt) -> None:

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.crypto import get_random_string
 from django.utils.http import urlencode
 
-from controller.accounts.deletion import make_anonymous
+from controller.accounts.deletion import forget_in_audit_log, make_anonymous
 from controller.identity import secrets
 from controller.models import GuestLink, Limit, Revision, Team, User
 
@@ -95,9 +95,11 @@ def _close_pages(link: GuestLink) -> None:
 
 
 def delete_guests(guests: QuerySet[User]) -> None:
-    """Guests go with their conversations; the ledger keeps its sums, of nobody."""
+    """Guests go with their conversations, as accounts do: the ledger keeps its sums and
+    the audit log its rows, of nobody."""
     ids = list(guests.values_list("pk", flat=True))
     with transaction.atomic(), disable_auditlog():
+        forget_in_audit_log(ids)
         User.objects.filter(pk__in=ids).delete()
     make_anonymous(ids, [])
 

@@ -264,6 +264,22 @@ def test_guests_go_with_their_conversations_a_while_after_the_end(settings):
     assert (entry.user_id, entry.team_id) == (None, long_ago.team_id)
 
 
+def test_the_audit_log_forgets_who_a_deleted_guest_was():
+    link, secret = make_guest_link()
+    client_of().post("/guest/", {"link": secret}, REMOTE_ADDR="203.0.113.7")
+    guest = User.objects.get()
+    about = LogEntry.objects.get_for_object(guest)
+    assert set(about.values_list("object_repr", flat=True)) == {guest.username}
+    assert about.filter(remote_addr="203.0.113.7").exists()
+    over(link, 30 * DAY)
+
+    assert retention.purge("guests") == 1
+
+    told = set(about.values_list("object_repr", "remote_addr"))
+    assert told == {(f"account {guest.pk}", None)}
+    assert not LogEntry.objects.filter(remote_addr="203.0.113.7").exists()
+
+
 def test_a_link_goes_after_its_guests_and_its_team_unless_that_is_used(settings):
     settings.ENDED_RETENTION_DAYS = 10
     empty, used, has_guests, young = (make_guest_link()[0] for _ in range(4))
