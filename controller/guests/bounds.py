@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import logout
+from django.contrib.auth.models import AnonymousUser
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
@@ -23,14 +24,19 @@ FOR_ALL = {
     "chat:offline",
     "chat:diagrams",
 }
-# Their own conversations, and the way out. What is not here does not exist for guests.
-FOR_GUESTS = {
+# Their own conversations, and the way out.
+PAGES = {
     "account_logout",
     INVITATION,
     "chat:home",
     "chat:conversation",
     "chat:export",
     "chat:library",
+    "chat:attachment",
+    "chat:terms",
+}
+# What those pages' scripts ask for: JSON, a 401 to strangers.
+CALLS = {
     "chat:listed",
     "chat:search",
     "chat:change",
@@ -40,9 +46,9 @@ FOR_GUESTS = {
     "chat:shelves",
     "chat:add_preset",
     "chat:attachments",
-    "chat:attachment",
-    "chat:terms",
 }
+# What is not here does not exist for guests.
+FOR_GUESTS = PAGES | CALLS
 
 
 class GuestMiddleware:
@@ -67,6 +73,10 @@ class GuestMiddleware:
         if not isinstance(user, User) or user.guest_link is None:
             return None
         if not user.guest_link.is_open:
+            if name in CALLS:
+                # No script reads a page; the next page that is asked for says why.
+                request.user = AnonymousUser()
+                return None
             return _led_out(request, name)
         if name not in FOR_GUESTS:
             raise Http404

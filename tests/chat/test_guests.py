@@ -320,6 +320,23 @@ def test_after_the_end_a_guest_is_told_once_and_is_a_stranger(ending):
     assert not UserSession.objects.exists() or not client.session.get("_auth_user_id")
 
 
+def test_after_the_end_scripts_are_refused_and_the_page_that_is_asked_for_says_why():
+    link, secret = make_guest_link()
+    client, _answer = invited(secret)
+    file = {"file": SimpleUploadedFile("a.txt", b"x")}
+
+    end(link)
+    calls = [
+        client.get("/library/api/conversations/"),
+        client.post("/library/api/change/", {}, content_type="application/json"),
+        client.post("/attachments/", file),
+    ]
+
+    assert [answer.status_code for answer in calls] == [401] * 3
+    assert all("message" in answer.json()["error"] for answer in calls)
+    assert client.get("/").url == "/guest/over/"
+
+
 def test_whose_link_is_over_can_be_invited_by_another():
     link, secret = make_guest_link()
     client, _answer = invited(secret)
