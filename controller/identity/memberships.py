@@ -5,13 +5,13 @@ link empties the memory.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from django.db import Error as DatabaseError
 
 from controller.errors import StoreUnavailable
 from controller.identity.caller import Caller, chat_caller
-from controller.models import GuestLink, LedgerEntry, User
+from controller.models import GuestLink, LedgerEntry, Membership, User
 
 MAX_USERS = 100_000
 
@@ -50,6 +50,16 @@ def guest_of(link: GuestLink, user_id: int) -> Caller:
         guest_link_id=link.pk,
         ends_at=link.expires_at,
     )
+
+
+def speakers_of(teams: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """(user, team) for all who speak for one of these teams on the chat page: its
+    members, and the guests of its link. Two queries; none for no teams."""
+    wanted = set(teams)
+    members = Membership.objects.filter(team__in=wanted, user__guest_link=None)
+    yield from members.values_list("user_id", "team_id")
+    guests = User.objects.filter(guest_link__team__in=wanted)
+    yield from guests.values_list("pk", "guest_link__team_id")
 
 
 class Memberships:

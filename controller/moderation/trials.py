@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django.utils.timezone import now
 
-from controller.models import Membership
+from controller.identity.memberships import speakers_of
 from controller.moderation import samples
 from controller.moderation.classifying import ClassifierFailed, Judges
 from controller.moderation.flags import excerpt
@@ -122,7 +122,7 @@ class DryRun:
 
 def dry_run(rule: ScopedRule) -> DryRun:
     """The rule over messages of the last days, the latest first: at most MAX_MESSAGES
-    of them, and for MAX_SECONDS. Two queries."""
+    of them, and for MAX_SECONDS. Three queries at most."""
     sets = (RuleSet([rule.rule]),)
     run = DryRun()
     members = _members_of(rule)
@@ -140,11 +140,10 @@ def dry_run(rule: ScopedRule) -> DryRun:
 
 
 def _members_of(rule: ScopedRule) -> frozenset[int] | None:
-    """Who is in the rule's teams; None: everybody."""
+    """Who speaks for one of the rule's teams; None: everybody."""
     if not rule.scope.teams:
         return None
-    memberships = Membership.objects.filter(team__in=rule.scope.teams)
-    return frozenset(memberships.values_list("user_id", flat=True))
+    return frozenset(user_id for user_id, _team_id in speakers_of(rule.scope.teams))
 
 
 def _is_of_concern(

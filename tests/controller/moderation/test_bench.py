@@ -13,6 +13,8 @@ from controller.moderation.bench import (
 from controller.moderation.classifying import Judges
 from controller.moderation.rules import INPUT, RuleBook, read_rules
 from tests.factories import (
+    make_guest,
+    make_guest_link,
     make_moderation_rule,
     make_operator,
     make_served_model,
@@ -124,18 +126,23 @@ async def test_a_classifier_that_fails_is_open_or_closed(
 
 def test_a_dry_run_says_which_rule_decides_how_often(console):
     ada = make_user(username="ada")
-    team = make_team(ada)
-    rule("ends", "falcon", "block", teams=[team.pk])
+    link, _secret = make_guest_link()
+    rule("ends", "falcon", "block", teams=[make_team(ada).pk, link.team_id])
     rule("notes", "falcon", "flag")
-    for user, text in ((ada, "falcon"), (make_user(), "falcon"), (ada, "nothing")):
+    for user, text in (
+        (ada, "falcon"),
+        (make_guest(link), "falcon"),
+        (make_user(), "falcon"),
+        (ada, "nothing"),
+    ):
         conversation = Conversation.objects.create(user=user, title="x", model="m")
         Message.objects.create(conversation=conversation, role="user", content=text)
 
     run = console.post(BENCH, {"_try": "messages"}).context["dry_run"]
 
     counts = {each.rule.name: (each.num_won, each.num_found) for each in run.tallies}
-    assert (run.num_messages, run.num_touched) == (3, 2)
-    assert counts == {"ends": (1, 1), "notes": (1, 2)}
+    assert (run.num_messages, run.num_touched) == (4, 3)
+    assert counts == {"ends": (2, 2), "notes": (1, 3)}
 
 
 def test_what_is_tried_is_no_markup(console):

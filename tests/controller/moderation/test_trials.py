@@ -11,6 +11,8 @@ from chat.models import Conversation, Message
 from controller.models import ModerationFlag, ModerationRule
 from tests.controller.moderation.test_rows import FORM
 from tests.factories import (
+    make_guest,
+    make_guest_link,
     make_moderation_rule,
     make_operator,
     make_team,
@@ -119,6 +121,14 @@ def test_a_dry_run_is_over_what_the_rule_would_read(console):
     assert run(console, direction="output").num_hits == 1
     assert run(console, teams=[str(team.pk)]).people == [("ada", 2)]
     assert run(console, faces=["api"]).num_messages == 0
+
+
+def test_a_dry_run_for_a_links_team_is_over_what_its_guests_wrote(console):
+    link, _secret = make_guest_link()
+    wrote(make_guest(link, username="guest-1"), "falcon")
+    wrote(make_user(), "falcon")
+
+    assert run(console, teams=[str(link.team_id)]).people == [("guest-1", 1)]
 
 
 def test_a_dry_run_is_bounded_and_says_so(console, monkeypatch):
