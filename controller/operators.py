@@ -38,13 +38,16 @@ async def bears_operators_key(meta: Mapping[str, str]) -> bool:
 @database_sync_to_async
 def operator_of(session_key: str | None, permission: str) -> User | None:
     """The active member of staff who is signed in by this session now and has the
-    permission, and the second factor if one is required; None for anybody else."""
+    permission, and the second factor if one is required; None for anybody else, guests
+    among them."""
     if not session_key:
         return None
     request = HttpRequest()
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     user = get_user(request)
     if not isinstance(user, User) or not user.is_active or not user.is_staff:
+        return None
+    if user.is_guest:  # somebody let one be staff: the link is no operator's credential
         return None
     may = user.has_perm(permission) and not second_factor.is_missing(user)
     return user if may else None

@@ -2,13 +2,11 @@
 
 from argparse import ArgumentParser
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError
-from django.utils.timezone import now
 
 from controller.guests.links import FIRST_LIMITS, make_link, path_of
 from controller.management import arguments
@@ -16,6 +14,17 @@ from controller.models import GuestLink
 from controller.serving.options import ServeOptions
 
 NOTE = "serve --share"
+
+
+def invitation(link: GuestLink, secret: str, site: str) -> str:
+    """A line whose last word is the address that a guest opens."""
+    # Outside a web process the path comes without the prefix.
+    address = f"{site}{settings.ROOT_PATH}{path_of(secret)}"
+    return f"For guests until {_moment(link)}: {address}"
+
+
+def _moment(link: GuestLink) -> str:
+    return f"{link.expires_at:%Y-%m-%d %H:%M} UTC"
 
 
 def add_share(parser: ArgumentParser) -> None:
@@ -44,20 +53,18 @@ def write_share(
     if known is not None:
         say(
             f"The guest link of an earlier start ({known.prefix}…) is open until"
-            f" {known.expires_at:%Y-%m-%d %H:%M} UTC. It cannot be shown again:"
+            f" {_moment(known)}. It cannot be shown again:"
             " `python manage.py guest_link` makes another."
         )
         return
     try:
         link, secret = make_link(
             note=NOTE,
-            expires_at=now() + timedelta(hours=flags["share"]),
+            expires_at=GuestLink.end_after(flags["share"]),
             limits=FIRST_LIMITS,
         )
     except ValidationError as exc:
         raise CommandError(f"--share: {exc.messages[0]}") from exc
-    site = (settings.PUBLIC_URL or options.url) + settings.ROOT_PATH
-    until = f"{link.expires_at:%Y-%m-%d %H:%M} UTC"
-    say(f"For guests until {until}: {site}{path_of(secret)}")
+    say(invitation(link, secret, settings.PUBLIC_URL or options.url))
     if options.is_loopback and not settings.PUBLIC_URL:
         say("It opens on this machine only: --host 0.0.0.0 or a proxy lets others in.")

@@ -27,6 +27,13 @@ class GuestLinkQuerySet(models.QuerySet["GuestLink"]):
         return self.open().filter(has_room)
 
 
+def _too_far_off() -> ValidationError:
+    return ValidationError(
+        _("At most %(hours)d hours from now (GUEST_LINK_MAX_HOURS)."),
+        params={"hours": settings.GUEST_LINK_MAX_HOURS},
+    )
+
+
 def default_guest_link_expiry() -> datetime:
     return now() + timedelta(hours=settings.GUEST_LINK_HOURS)
 
@@ -104,6 +111,16 @@ class GuestLink(models.Model):
         return link, secret
 
     @staticmethod
+    def end_after(hours: int) -> datetime:
+        """The end of a link that is open for so long from now on.
+
+        Raises `ValidationError` for longer than a link may be.
+        """
+        if hours > settings.GUEST_LINK_MAX_HOURS:  # no calendar may go so far
+            raise _too_far_off()
+        return now() + timedelta(hours=hours)
+
+    @staticmethod
     def check_end(expires_at: datetime) -> None:
         """Raise `ValidationError` for an end that has passed or is too far off."""
         hours = settings.GUEST_LINK_MAX_HOURS
@@ -111,10 +128,7 @@ class GuestLink(models.Model):
             raise ValidationError(_("This moment has passed."))
         # A minute for a form that was filled in with the longest there is.
         if expires_at > now() + timedelta(hours=hours, minutes=1):
-            raise ValidationError(
-                _("At most %(hours)d hours from now (GUEST_LINK_MAX_HOURS)."),
-                params={"hours": hours},
-            )
+            raise _too_far_off()
 
     @property
     def has_expired(self) -> bool:

@@ -1,16 +1,15 @@
 """`manage.py guest_link`: a link by which people chat as guests, printed once."""
 
 from argparse import ArgumentParser
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.utils.timezone import now
 
-from controller.guests.links import FIRST_LIMITS, make_link, path_of, revoke
+from controller.guests.links import FIRST_LIMITS, make_link, revoke
 from controller.management import arguments
+from controller.management.share import invitation
 from controller.models import GuestLink, Limit
 
 MAX_LISTED = 10
@@ -70,17 +69,15 @@ class Command(BaseCommand):
         try:
             link, secret = make_link(
                 note=options["note"],
-                expires_at=now() + timedelta(hours=options["hours"]),
+                expires_at=GuestLink.end_after(options["hours"]),
                 max_guests=options["guests"],
                 allowed_models=options["models"],
                 limits={RPM: options["rpm"], TOKENS: options["tokens_per_day"]},
             )
         except ValidationError as exc:
             raise CommandError(f"--hours: {exc.messages[0]}") from exc
-        # Outside a web process the path comes without the prefix.
-        site = (settings.PUBLIC_URL or "http://localhost:8000") + settings.ROOT_PATH
-        until = f"{link.expires_at:%Y-%m-%d %H:%M} UTC"
-        self.stdout.write(f"For guests until {until}: {site}{path_of(secret)}")
+        site = settings.PUBLIC_URL or "http://localhost:8000"
+        self.stdout.write(invitation(link, secret, site))
 
     def _revoke(self, beginning: str) -> None:
         links = GuestLink.objects.filter(revoked_at=None, prefix__startswith=beginning)
