@@ -16,6 +16,7 @@ def composing_fields(user: User, conversation: Conversation | None) -> dict[str,
     return {
         "user": user.pk,  # drafts of several people in one browser are kept apart
         "setup": setup_fields(setup),
+        "canManageShelves": not user.is_guest,
         "maxAttachments": settings.CHAT_MAX_ATTACHMENTS,
         "maxAttachmentBytes": settings.CHAT_MAX_ATTACHMENT_BYTES,
     }

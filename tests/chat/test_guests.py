@@ -270,6 +270,7 @@ async def test_a_guests_page_offers_no_more_than_there_is(guest, site):
 
     for address in ("/keys/", "/usage/", "/limits/", "/saved/", "/accounts/2fa/"):
         assert address not in page
+    assert '"canManageShelves": false' in page
     assert "Guest, 2 d left" in page
     assert "/library/links/" not in library
     assert "/library/transfer/" not in library

@@ -108,6 +108,7 @@ export type ClientMessage =
 export interface Page {
   home: string;
   signIn: string;
+  canManageShelves: boolean;
   socket: string;
   user: number;
   currency: string;

@@ -31,12 +31,15 @@ import { say } from "./words.js";
  * @param {(prompt: import("./shelves.js").SavedPrompt) => void} page.insert
  * @param {(preset: import("./shelves.js").Preset) => void} page.apply
  * @param {(text: string) => void} page.instruct
- * @param {(kind: "prompts" | "presets") => void} page.manage
+ * @param {((kind: "prompts" | "presets") => void) | null} page.manage null: not theirs to manage
  * @param {() => void} page.begin
  * @param {() => void} page.stop
  * @returns {Command[]}
  */
 export function commandsOf(page) {
+  const { manage } = page;
+  /** @param {string} name @param {"prompts" | "presets"} kind */
+  const all = (name, kind) => (manage ? [{ name, isLast: true, run: () => manage(kind) }] : []);
   return [
     {
       name: "model",
@@ -55,9 +58,9 @@ export function commandsOf(page) {
         ...(await page.shelves.load()).prompts.map((prompt) => ({
           name: prompt.name, hint: prompt.text, badge: shelfOf(prompt), run: () => page.insert(prompt),
         })),
-        { name: say("allPrompts"), isLast: true, run: () => page.manage("prompts") },
+        ...all(say("allPrompts"), "prompts"),
       ],
-      run: () => page.manage("prompts"),
+      run: () => manage?.("prompts"),
     },
     {
       name: "preset",
@@ -70,7 +73,7 @@ export function commandsOf(page) {
           badge: shelfOf(preset),
           run: () => page.apply(preset),
         })),
-        { name: say("allPresets"), isLast: true, run: () => page.manage("presets") },
+        ...all(say("allPresets"), "presets"),
       ],
       run: () => page.setup.open("preset"),
     },

@@ -146,7 +146,9 @@ class ChatPage {
       },
       apply: (preset) => setup.apply(preset).catch(tell),
       instruct: (text) => setup.instruct(text).catch(tell),
-      manage: (kind) => location.assign(`${page.home}saved/${kind}/`),
+      manage: page.canManageShelves
+        ? (kind) => location.assign(`${page.home}saved/${kind}/`)
+        : null,
       begin: () => this.begin(),
       stop: () => this.stop(),
     });
