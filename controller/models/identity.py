@@ -217,8 +217,12 @@ class ApiKey(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
     def clean(self) -> None:
-        """Raise `ValidationError` for a browser's key that could do more than call
-        models from its own sites."""
+        """Raise `ValidationError` for a guest's key, and for a browser's that could do
+        more than call models from its own sites."""
+        if self.user_id is not None and self.user.is_guest:
+            raise ValidationError(
+                {"user": _("A guest has no keys, which would outlive the guest link.")}
+            )
         if not self.is_publishable:
             return
         if self.scopes != [self.Scope.INFERENCE]:

@@ -254,6 +254,18 @@ async def test_a_guest_whom_somebody_made_staff_is_no_operator_all_the_same():
     assert await operator_of(guests, "controller.view_worker") is None
 
 
+def test_nobody_gives_a_guest_a_key():
+    guest = make_guest(make_guest_link()[0], username="guest-1-abc")
+    form = {"user": guest.pk, "name": "k", "scopes": ["inference"]}
+
+    with pytest.raises(CommandError, match="A guest has no keys"):
+        call_command("create_key", "--user=guest-1-abc", "--name=k")
+    page = client_of(make_operator()).post(reverse("admin:controller_apikey_add"), form)
+
+    assert page.context["adminform"].form.errors.keys() == {"user"}
+    assert not ApiKey.objects.exists()
+
+
 # -- how they go -----------------------------------------------------------------------
 
 
