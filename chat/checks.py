@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core import checks
 from django.core.checks import CheckMessage, register
@@ -16,8 +17,8 @@ PARSER = "chat/vendor/marked/marked.esm.js"
 def third_party_scripts_are_there(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """A warning, since an installation that serves `/v1` alone has no use for them."""
-    if finders.find(PARSER):
+    """A warning, and none where no pages of the chat are served."""
+    if "chat" not in settings.SERVED_ROLES or finders.find(PARSER):
         return []
     return [
         checks.Warning(
