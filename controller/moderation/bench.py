@@ -2,6 +2,7 @@
 which rule decides. The same code decides as for requests; nothing is kept or flagged.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -97,10 +98,10 @@ async def decide_with_classifiers(
     decision = decide(sets, situation.direction, text)
     if situation.direction != INPUT or decision.outcome == BLOCK:
         return decision
-    judged = [
-        await _ask(judges, scoped, decision.text)
-        for scoped in book.judged_for(face, model, teams)
-    ]
+    asked = book.judged_for(face, model, teams)
+    judged = await asyncio.gather(
+        *(_ask(judges, scoped, decision.text) for scoped in asked)
+    )
     return _with_judgements(decision, [each for each in judged if each is not None])
 
 
