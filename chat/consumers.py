@@ -34,6 +34,7 @@ from chat.errors import PromptTooLong, UnreadableMessage
 from chat.following import row_deltas
 from chat.generations import News, generations
 from chat.models import Message
+from chat.pace import pace
 from chat.sessions import session_user
 from chat.temporary import temporary_pages
 from controller.errors import SwitchyardError
@@ -101,6 +102,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
         try:
             message = decoded(text_data)
             ref = getattr(message, "ref", 0)
+            if isinstance(message, protocol.Asking):
+                pace.take(user.pk)
             await self._obey(user, message)
         except SwitchyardError as exc:
             await self._send(type="error", ref=ref, code=exc.code, message=exc.message)

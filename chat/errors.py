@@ -1,6 +1,8 @@
 """What the chat refuses. The page words each code in the reader's language."""
 
-from controller.errors import InvalidRequest, NotFound, SwitchyardError
+import math
+
+from controller.errors import InvalidRequest, NotFound, RateLimited, SwitchyardError
 
 
 class ConversationNotFound(NotFound):
@@ -64,6 +66,18 @@ class TooManyGenerations(InvalidRequest):
     def __init__(self, maximum: int) -> None:
         super().__init__(
             f"At most {maximum} answers may be written at a time. Stop one first."
+        )
+
+
+class TooManyQuestions(RateLimited):
+    """Nobody writes so fast; waiting helps."""
+
+    code = "too_many_questions"
+
+    def __init__(self, maximum: int, seconds: float) -> None:
+        super().__init__(
+            f"At most {maximum} questions may be asked in a minute."
+            f" Ask again in {math.ceil(seconds)} s."
         )
 
 

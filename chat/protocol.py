@@ -185,10 +185,10 @@ class Ping(ClientMessage, tag="ping"):
     pass
 
 
-Asking = Send | Compare | Edit | Retry | Continue | Stop
+Asking = Send | Compare | Edit | Retry | Continue
 Looking = Attach | Earlier | Choose
 Judging = Rate | Flag | Vote
-AnyMessage = Asking | Looking | Judging | Delete | Restore | Ping
+AnyMessage = Asking | Stop | Looking | Judging | Delete | Restore | Ping
 
 WAIT_STEPS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 480, 720, 1200, 1800, 3600)
 

@@ -202,4 +202,7 @@ def page_words() -> dict[str, str]:
         "error.too_many_generations": _(
             "Too many of your answers are being written. Stop one first."
         ),
+        "error.too_many_questions": _(
+            "You ask faster than this site lets anybody. Wait a little, then ask again."
+        ),
     }

@@ -378,6 +378,8 @@ CHAT_MAX_SYSTEM_CHARS = env.integer("CHAT_MAX_SYSTEM_CHARS", 20_000, minimum=1)
 CHAT_MAX_ANSWER_CHARS = env.integer("CHAT_MAX_ANSWER_CHARS", 1_000_000, minimum=1)
 # Answers in progress at once, for one user.
 CHAT_MAX_GENERATIONS = env.integer("CHAT_MAX_GENERATIONS", default=8, minimum=1)
+# Questions in a minute, of one user, to one process.
+CHAT_MAX_QUESTIONS = env.integer("CHAT_MAX_QUESTIONS", default=60, minimum=1)
 # What was deleted can be brought back for so long.
 CHAT_KEEP_DELETED = env.seconds("CHAT_KEEP_DELETED", default=86_400)
 # Conversations without a question for so long are deleted; 0: kept for ever.

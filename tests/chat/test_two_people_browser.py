@@ -73,7 +73,7 @@ SAY = """async (messages) => {
 def product(new_var_dir: Callable[[], Path]) -> Iterator[Product]:
     with (
         running_mock_engine() as engine,
-        quick_product(new_var_dir()) as running,
+        quick_product(new_var_dir(), CHAT_MAX_QUESTIONS="10000") as running,
         joined(running, engine),
     ):
         made = running.manage("shell", "--command", MAKE_PEOPLE)
