@@ -32,7 +32,7 @@ WORKER_FIELDS = [
 ]
 WATCHED: dict[type[Model], dict[str, Any]] = {
     models.User: {
-        "exclude_fields": ["last_login"],
+        "exclude_fields": ["last_login", "language"],
         "mask_fields": ["password"],
         "mask_callable": HIDDEN,
         "m2m_fields": {"groups", "user_permissions"},

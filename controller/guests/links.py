@@ -36,7 +36,8 @@ def make_link(
 ) -> tuple[GuestLink, str]:
     """(the link, its secret), its guests together bound by these limits, by kind.
 
-    Raises `ValidationError` for an end that no link may have.
+    Raises `ValidationError` for an end that no link may have, and by field for what no
+    row takes.
     """
     with transaction.atomic():
         link, secret = GuestLink.issue(created_by, **fields)

@@ -94,7 +94,8 @@ class GuestLink(models.Model):
     ) -> "tuple[GuestLink, str]":
         """(the stored link, its secret). The secret is shown once, in an address.
 
-        Raises `ValidationError` for an end that no link may have.
+        Raises `ValidationError` for an end that no link may have, and by field for what
+        no row takes.
         """
         secret = secrets.make_secret(secrets.GUEST_LINK)
         prefix = secrets.shown_part(secret)
@@ -105,6 +106,7 @@ class GuestLink(models.Model):
             **fields,
         )
         cls.check_end(link.expires_at)
+        link.clean_fields(exclude=["team"])
         with transaction.atomic():
             link.team = Team.objects.create(name=f"Guests {prefix}")
             link.save(force_insert=True)

@@ -129,6 +129,8 @@ def test_the_command_prints_a_link_with_limits_and_ends_it(capsys):
     for hours in (721, 10**12):  # no calendar goes so far
         with pytest.raises(CommandError, match="--hours: At most 720 hours"):
             call_command("guest_link", f"--hours={hours}")
+    with pytest.raises(CommandError, match=r"--note: .* at most 100 characters"):
+        call_command("guest_link", f"--note={'x' * 101}")
 
 
 def test_serve_prints_one_link_and_makes_no_other_while_it_is_open(settings):

@@ -15,6 +15,9 @@ from controller.models import GuestLink, Limit
 MAX_LISTED = 10
 RPM, TOKENS = Limit.Kind.REQUESTS_PER_MINUTE, Limit.Kind.TOKENS_PER_DAY
 
+# By the field that it fills.
+OPTIONS = {"expires_at": "--hours", "max_guests": "--guests", "note": "--note"}
+
 
 class Command(BaseCommand):
     help = (
@@ -75,7 +78,7 @@ class Command(BaseCommand):
                 limits={RPM: options["rpm"], TOKENS: options["tokens_per_day"]},
             )
         except ValidationError as exc:
-            raise CommandError(f"--hours: {exc.messages[0]}") from exc
+            raise CommandError(f"{_option(exc)}: {exc.messages[0]}") from exc
         site = settings.PUBLIC_URL or "http://localhost:8000"
         self.stdout.write(invitation(link, secret, site))
 
@@ -91,3 +94,9 @@ class Command(BaseCommand):
             )
         revoke(found[0])
         self.stdout.write(self.style.SUCCESS(f"Revoked {found[0]}."))
+
+
+def _option(refusal: ValidationError) -> str:
+    """What was refused, as it was written."""
+    fields = getattr(refusal, "error_dict", {"expires_at": ()})
+    return OPTIONS.get(next(iter(fields)), "--models")
