@@ -1,6 +1,5 @@
 """Who must have a second factor, and what happens to those without one."""
 
-from collections.abc import Callable
 from typing import Any
 
 from allauth.mfa.adapter import get_adapter
@@ -8,6 +7,8 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+
+from controller.accounts.gate import Gate
 
 # Recovery codes alone are no second factor: they stand in for one.
 TYPES = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
@@ -33,27 +34,17 @@ def is_missing(user: Any) -> bool:
     return is_required_of(user) and not get_adapter().is_mfa_enabled(user, TYPES)
 
 
-class SecondFactorMiddleware:
+class SecondFactorMiddleware(Gate):
     """Sends those who lack a required second factor to set one up before anything else.
 
     The console too: it has no door of its own.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
-
-    def process_view(
-        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
-    ) -> HttpResponse | None:
-        if _is_open(request) or not is_missing(request.user):
+    def answer_instead(self, request: HttpRequest, name: str) -> HttpResponse | None:
+        if _is_open(name) or not is_missing(request.user):
             return None
         return HttpResponseRedirect(reverse("mfa_index"))
 
 
-def _is_open(request: HttpRequest) -> bool:
-    match = request.resolver_match
-    name = match.view_name if match else ""  # with its namespace: admin:…, chat:…
+def _is_open(name: str) -> bool:
     return name.startswith(OPEN_PREFIXES) or name in OPEN_NAMES

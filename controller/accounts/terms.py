@@ -1,12 +1,12 @@
 """Terms of use: shown before the chat site is used, and agreed to."""
 
-from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from controller.accounts.gate import Gate
 from controller.audit.actor import address_of
 from controller.models import TermsConsent, TermsVersion, User
 
@@ -51,24 +51,15 @@ def lacks_consent(user: User, session: Any) -> bool:
     return terms is not None and not has_agreed(user, terms, session)
 
 
-class TermsMiddleware:
+class TermsMiddleware(Gate):
     """Sends people to the terms before they use the chat site, once for each version.
 
     The console stays open: terms are published there.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
-
-    def process_view(
-        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
-    ) -> HttpResponse | None:
-        match, user = request.resolver_match, request.user
-        is_chat = match is not None and match.namespaces == ["chat"]
-        if not is_chat or match is None or match.view_name in OPEN:
+    def answer_instead(self, request: HttpRequest, name: str) -> HttpResponse | None:
+        user = request.user
+        if not name.startswith("chat:") or name in OPEN:
             return None
         if not isinstance(user, User) or not lacks_consent(user, request.session):
             return None

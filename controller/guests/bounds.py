@@ -1,14 +1,12 @@
 """What guests may open: the chat and what is theirs in it, and nothing else."""
 
-from collections.abc import Callable
-from typing import Any
-
 from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.models import AnonymousUser
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from controller.accounts.gate import Gate
 from controller.models import User
 
 INVITATION = "chat:guest"
@@ -51,21 +49,11 @@ CALLS = {
 FOR_GUESTS = PAGES | CALLS
 
 
-class GuestMiddleware:
+class GuestMiddleware(Gate):
     """Answers 404 to guests for all but the chat, and leads those out whose link is
     over."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
-
-    def process_view(
-        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
-    ) -> HttpResponse | None:
-        match = request.resolver_match
-        name = match.view_name if match else ""
+    def answer_instead(self, request: HttpRequest, name: str) -> HttpResponse | None:
         # Without a cookie it is a stranger; their pages need no session for this.
         if name in FOR_ALL or settings.SESSION_COOKIE_NAME not in request.COOKIES:
             return None
