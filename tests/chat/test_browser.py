@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.chromium import DESKTOP, PHONE, sign_in
 from tests.mock_engine import MockEngine, running_mock_engine
@@ -133,6 +133,27 @@ def test_stop_ends_the_answer_here_and_in_the_engine(open_page, engine):
 
     expect(last_answer(page).locator(".ending")).to_have_text("Stopped")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
+    engine.wait_for(cancelled=1)
+
+
+def test_a_stop_without_a_connection_is_sent_when_there_is_one(open_page, engine):
+    page = open_page("/")
+    sockets: list[WebSocketRoute] = []
+
+    def through(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    page.context.route_web_socket("**/ws/chat/", through)
+    page.reload()
+    ask(page, "go on [[tokens=5000 interval_ms=10]]")
+    expect(last_answer(page)).to_contain_text("t5")
+
+    sockets[-1].close()
+    # At once: it comes back after 0.2 s.
+    page.get_by_role("button", name="Stop").evaluate("button => button.click()")
+
+    expect(last_answer(page).locator(".ending")).to_have_text("Stopped")
     engine.wait_for(cancelled=1)
 
 

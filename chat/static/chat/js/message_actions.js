@@ -13,6 +13,7 @@ export class MessageActions {
    * @param {(message: Asking, on?: {refused?: () => void}) => boolean} page.ask to be
    *   answered by a new path
    * @param {(message: ClientMessage) => boolean} page.tell
+   * @param {(message: ClientMessage) => void} page.insist
    * @param {() => import("./models.js").Models} page.models
    * @param {(id: string) => void} page.hideFrom
    */
@@ -59,7 +60,7 @@ export class MessageActions {
 
   /** End this answer, whatever others do. @param {string} id */
   stop(id) {
-    this.page.tell({ type: "stop", message: id });
+    this.page.insist({ type: "stop", message: id });
   }
 
   /** Show another version. @param {string} id @param {string} action */
@@ -74,7 +75,7 @@ export class MessageActions {
    * @param {string | null} winner
    */
   vote(prompt, outcome, winner) {
-    this.page.tell({ type: "vote", prompt, outcome, winner });
+    this.page.insist({ type: "vote", prompt, outcome, winner });
   }
 
   /** Take a message away, with all that followed. @param {string} id */
@@ -86,12 +87,12 @@ export class MessageActions {
 
   /** @param {string} id @param {-1 | 0 | 1} rating @param {string} reason */
   rate(id, rating, reason) {
-    this.page.tell({ type: "rate", message: id, rating, reason });
+    this.page.insist({ type: "rate", message: id, rating, reason });
   }
 
   /** @param {string} id @param {string} reason */
   flag(id, reason) {
-    this.page.tell({ type: "flag", message: id, reason });
+    this.page.insist({ type: "flag", message: id, reason });
   }
 
   /**

@@ -64,6 +64,7 @@ class ChatPage {
     this.actions = new MessageActions({
       ask: (message, on) => this.askAgain(message, on),
       tell: (message) => this.socket.send(message),
+      insist: (message) => this.socket.insist(message),
       models: () => this.models,
       hideFrom: (id) => this.transcript.hideFrom(id),
     });
@@ -232,7 +233,7 @@ class ChatPage {
   stop() {
     this.composer.refuse("");
     for (const { message } of this.transcript.streaming) {
-      this.socket.send({ type: "stop", message: message.id });
+      this.socket.insist({ type: "stop", message: message.id });
     }
   }
 

@@ -25,6 +25,8 @@ export class Socket {
     this.wait = FIRST_WAIT;
     /** @type {WebSocket | null} */
     this.socket = null;
+    /** @type {ClientMessage[]} */
+    this.insisted = [];
     this.timer = 0;
     this.pinging = 0;
     this.silence = 0;
@@ -47,6 +49,11 @@ export class Socket {
     return true;
   }
 
+  /** Send it now, or as soon as there is a connection. @param {ClientMessage} message */
+  insist(message) {
+    if (!this.send(message)) this.insisted.push(message);
+  }
+
   hurry() {
     if (this.isOpen) return this.ping();
     if (this.socket) return undefined;
@@ -61,6 +68,7 @@ export class Socket {
       this.wait = FIRST_WAIT;
       this.pinging = window.setInterval(() => this.ping(), PING_EVERY);
       this.on.open();
+      for (const message of this.insisted.splice(0)) this.insist(message);
     };
     socket.onmessage = (message) => {
       clearTimeout(this.silence);
