@@ -36,8 +36,9 @@ class Terminal:
 
     def __init__(self, master: int, process: subprocess.Popen[bytes]) -> None:
         self._master = master
-        self._shown = b""
+        # Written by the reading thread alone, as the place in it by the test alone.
         self.all_shown = b""
+        self._seen = 0
         self.process = process
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -52,13 +53,15 @@ class Terminal:
 
     def wait_for(self, text: str) -> None:
         """Until it was shown since the last time; colours and places do not count."""
-        where = wait_until(lambda: self._shown.find(text.encode()) + 1, repr(text))
-        self._shown = self._shown[where:]
+        sought = text.encode()
+        found = wait_until(
+            lambda: self.all_shown.find(sought, self._seen) + 1, repr(text)
+        )
+        self._seen = found
 
     def _read(self) -> None:
         try:
             while piece := os.read(self._master, 4096):
-                self._shown += piece
                 self.all_shown += piece
         except OSError:
             return  # the other side is closed
