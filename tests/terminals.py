@@ -73,9 +73,11 @@ def running_terminal(
 ) -> Iterator[Terminal]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, num_columns, 0, 0))
-    # Its own session, in which the terminal's Ctrl-C is a signal.
+    # Its own session, in which the terminal's Ctrl-C is a signal, also where the tests
+    # run in the background of a shell, which has them ignore it.
     code = (
-        "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        "import fcntl, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from chat.terminal.command import main; sys.exit(main())"
     )
     process = subprocess.Popen(
