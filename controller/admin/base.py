@@ -167,3 +167,29 @@ class IssuingAdmin(ConsoleAdmin):
             context,
             headers={"Cache-Control": "no-store"},
         )
+
+
+class NotedSecretAdmin(IssuingAdmin):
+    """Those of which the note alone changes once they are made. They are revoked, not
+    deleted: then they open nothing, and what they were used for stays to be seen."""
+
+    form_fields: ClassVar[tuple[str, ...]]  # to make one
+    kept_fields: ClassVar[tuple[str, ...]]  # of one that was made, besides the note
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return self.form_fields if obj is None else ("note", *self.kept_fields)
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Any = None
+    ) -> tuple[str, ...]:
+        return () if obj is None else self.kept_fields
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        if change:
+            kwargs |= {"form": ModelForm, "fields": ["note"]}
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

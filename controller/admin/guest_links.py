@@ -16,7 +16,7 @@ from unfold.widgets import (
     UnfoldAdminSelectMultipleWidget,
 )
 
-from controller.admin.base import IssuingAdmin
+from controller.admin.base import NotedSecretAdmin
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.guests.links import FIRST_LIMITS, make_link, path_of, revoke
 from controller.guests.use import use_of
@@ -65,9 +65,27 @@ class GuestLinkForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(GuestLink)
-class GuestLinkAdmin(IssuingAdmin):
+class GuestLinkAdmin(NotedSecretAdmin):
     issued_template = "controller/admin/guest_link_issued.html"
     form = GuestLinkForm
+    form_fields = (
+        *GuestLinkForm.Meta.fields,
+        "models",
+        "requests_per_minute",
+        "tokens_per_day",
+    )
+    kept_fields = (
+        "prefix",
+        "state_in_words",
+        "shown_guests",
+        "shown_use",
+        "opened",
+        "limits",
+        "created_by",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+    )
     list_display = (
         "prefix",
         "shown_state",
@@ -118,43 +136,6 @@ class GuestLinkAdmin(IssuingAdmin):
             "once": _("Copy the link now: it is stored as a digest, not shown again."),
             "link": site_origin(request) + path_of(secret),
         }
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        if obj is None:
-            return [
-                *GuestLinkForm.Meta.fields,
-                "models",
-                "requests_per_minute",
-                "tokens_per_day",
-            ]
-        return ["note", *self.get_readonly_fields(request, obj)]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        if obj is None:
-            return []
-        return [
-            "prefix",
-            "state_in_words",
-            "shown_guests",
-            "shown_use",
-            "opened",
-            "limits",
-            "created_by",
-            "created_at",
-            "expires_at",
-            "revoked_at",
-        ]
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        if change:  # the note is all that changes
-            kwargs["form"] = forms.ModelForm
-            kwargs["fields"] = ["note"]
-        return super().get_form(request, obj, change=change, **kwargs)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # revoked, it opens nothing; what it was used for stays to be seen
 
     @display(description=_("state"), label=COLOURS)  # type: ignore[untyped-decorator]
     def shown_state(self, link: GuestLink) -> tuple[str, Any]:

@@ -16,7 +16,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from controller.addresses import parse_networks
-from controller.admin.base import IssuingAdmin
+from controller.admin.base import NotedSecretAdmin
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.models import JoinToken, User
 from controller.site_address import site_address
@@ -69,9 +69,22 @@ def join_command(
 
 
 @admin.register(JoinToken)
-class JoinTokenAdmin(IssuingAdmin):
+class JoinTokenAdmin(NotedSecretAdmin):
     issued_template = "controller/admin/join_token_issued.html"
     form = JoinTokenForm
+    form_fields = JoinTokenForm.Meta.fields
+    kept_fields = (
+        "prefix",
+        "state_in_words",
+        "is_reusable",
+        "is_keyless",
+        "bound_to",
+        "created_by",
+        "created_at",
+        "expires_at",
+        "used_at",
+        "revoked_at",
+    )
     list_display = (
         "prefix",
         "shown_state",
@@ -113,38 +126,6 @@ class JoinTokenAdmin(IssuingAdmin):
             ],
             "workers_url": reverse("admin:controller_worker_changelist"),
         }
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        if obj is None:
-            return list(JoinTokenForm.Meta.fields)
-        return ["note", *self.get_readonly_fields(request, obj)]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        if obj is None:
-            return []
-        return [
-            "prefix",
-            "state_in_words",
-            "is_reusable",
-            "is_keyless",
-            "bound_to",
-            "created_by",
-            "created_at",
-            "expires_at",
-            "used_at",
-            "revoked_at",
-        ]
-
-    def get_form(
-        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        if change:  # the note is all that changes
-            kwargs["form"] = forms.ModelForm
-            kwargs["fields"] = ["note"]
-        return super().get_form(request, obj, change=change, **kwargs)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # its workers name it; revoked, it opens nothing
 
     @display(description=_("state"), label=COLOURS)  # type: ignore[untyped-decorator]
     def shown_state(self, token: JoinToken) -> tuple[str, Any]:
