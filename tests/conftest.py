@@ -57,6 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show why a test ran a second time, which pytest-rerunfailures only counts."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.write_sep("_", f"{report.nodeid} failed at first", bold=True)
+        report.toterminal(terminalreporter._tw)
+
+
 @pytest.fixture(autouse=True)
 def _no_language_left() -> Iterator[None]:
     """Django's test client leaves its last page's language active in the thread."""
