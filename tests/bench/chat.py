@@ -80,8 +80,8 @@ class Sockets:
         )
 
     async def _idle_bytes(self, client: aiohttp.ClientSession, count: int) -> float:
-        """What one idle socket takes. The first ones load what all of them share."""
-        first = await self._open(client, 50)
+        """What one more idle socket takes. As many before it load what all share."""
+        first = await self._open(client, count)
         await asyncio.sleep(2)
         before = resident_bytes(self._product)
         more = await self._open(client, count)

@@ -2,12 +2,17 @@
 
 import asyncio
 import threading
+from contextvars import ContextVar
 
+import psycopg
 import pytest
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 
+from config import env
 from controller.models import Team
 from controller.threads import DatabaseThread
+from tests.servers import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -79,6 +84,36 @@ async def test_a_connection_that_failed_is_not_used_again(thread, error):
 
     assert await thread.run(lambda: connection.connection) is None
     assert await thread.run(Team.objects.count) == 0
+
+
+@pytest.mark.postgres
+async def test_a_connection_that_died_between_two_jobs_fails_none(
+    thread: DatabaseThread, postgres_server: PostgresServer
+):
+    url = postgres_server.new_database()
+
+    def use_postgres() -> None:
+        settings = connections["default"].settings_dict | env.located(url)
+        connections["default"] = DatabaseWrapper(settings)  # on this thread
+
+    def backend() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            return cursor.fetchone()[0]
+
+    await thread.run(use_postgres)
+    first = await thread.run(backend)
+    with psycopg.connect(url) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
+
+    assert await thread.run(backend) != first
+
+
+async def test_a_job_sees_the_context_of_who_asked(thread):
+    asked_in: ContextVar[str] = ContextVar("asked_in")
+    asked_in.set("here")
+
+    assert await thread.run(asked_in.get) == "here"
 
 
 async def test_the_thread_and_its_connection_end_with_it(transactional_db):
