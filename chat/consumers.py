@@ -32,8 +32,10 @@ from chat.conversations import Turn
 from chat.database import in_database, writing
 from chat.errors import PromptTooLong, UnreadableMessage
 from chat.following import row_deltas
-from chat.generations import News, generations
+from chat.generations import generations
 from chat.models import Message
+from chat.news import News
+from chat.opening import open_earlier, open_path
 from chat.pace import pace
 from chat.sessions import session_user
 from chat.temporary import temporary_pages
@@ -102,75 +104,29 @@ class ChatConsumer(AsyncWebsocketConsumer):
         try:
             message = decoded(text_data)
             ref = getattr(message, "ref", 0)
-            if isinstance(message, protocol.Asking):
-                pace.take(user.pk)
             await self._obey(user, message)
         except SwitchyardError as exc:
             await self._send(type="error", ref=ref, code=exc.code, message=exc.message)
 
     async def _obey(self, user: User, message: protocol.AnyMessage) -> None:
-        match message:
-            case protocol.Send(model, text, conversation_id, ref):
-                turn = await writing(
-                    conversations.begin_turn,
-                    *(user, conversation_id, model, text),
-                    setup=checked_setup(message.setup),
-                    attachments=message.attachments,
-                    is_temporary=message.is_temporary,
-                )
-                await self._start(user, [turn], ref)
-            case protocol.Retry(message_id, model, ref):
-                retry = columns.begin_retry
-                turn = await writing(retry, user, message_id, model)
-                await self._start(user, [turn], ref)
-            case protocol.Compare(text, slots, conversation_id, ref):
-                turns = await writing(
-                    comparisons.begin_comparison,
-                    *(user, conversation_id, text, [slot.asked for slot in slots]),
-                    setup=checked_setup(message.setup),
-                    attachments=message.attachments,
-                    is_temporary=message.is_temporary,
-                )
-                await self._start(user, turns, ref)
-            case protocol.Vote(prompt_id, outcome, winner_id):
-                vote = comparisons.vote
-                change = await writing(vote, user, prompt_id, outcome, winner_id)
-                await self._change(user, change)
-            case protocol.Edit(message_id, model, text, ref):
-                edit = conversations.begin_edit
-                turn = await writing(edit, user, message_id, model, text)
-                await self._start(user, [turn], ref)
-            case protocol.Continue(message_id, text, ref):
-                go_on = columns.begin_continuation
-                turn = await writing(go_on, user, message_id, text, can_continue)
-                await self._start(user, [turn], ref)
-            case protocol.Choose(message_id):
-                choose = columns.choose
-                await self._change(user, await writing(choose, user, message_id))
-            case protocol.Delete(message_id):
-                await self._change(
-                    user, await writing(branches.delete, user, message_id)
-                )
-            case protocol.Restore(message_id):
-                change = await writing(branches.restore, user, message_id)
-                await self._change(user, change)
-            case protocol.Rate(message_id, rating, reason):
-                rate = feedback.rate
-                rated = await writing(rate, user, message_id, rating, reason)
-                await self._send(type="judged", **protocol.feedback_fields(rated))
-            case protocol.Flag(message_id, reason):
-                flagged = await writing(feedback.flag, user, message_id, reason)
-                await self._send(type="judged", **protocol.feedback_fields(flagged))
-            case protocol.Attach(conversation_id, after):
-                await self._show(user, conversation_id, after)
-            case protocol.Earlier(conversation_id, before):
-                await self._show_earlier(user, conversation_id, before)
-            case protocol.Stop(message_id):
-                await writing(conversations.request_stop, user, message_id)
-                if generation := generations.find(message_id):
-                    generation.stop()
-            case protocol.Ping():
-                await self._send(type="pong")
+        if isinstance(message, protocol.Asking):
+            pace.take(user.pk)
+            turns = await writing(begin_turns, user, message)
+            await self._start(user, turns, message.ref)
+        elif isinstance(message, protocol.Changing):
+            await self._change(user, await writing(change_messages, user, message))
+        elif isinstance(message, protocol.Judging):
+            answer = await writing(store_opinion, user, message)
+            await self._send(type="judged", **protocol.feedback_fields(answer))
+        elif isinstance(message, protocol.Attach):
+            await self._show(user, message.conversation, message.after)
+        elif isinstance(message, protocol.Earlier):
+            await self._show_earlier(user, message.conversation, message.before)
+        elif isinstance(message, protocol.Stop):
+            await writing(conversations.request_stop, user, message.message)
+            stop_here(message.message)
+        else:
+            await self._send(type="pong")
 
     async def _start(self, user: User, turns: list[Turn], ref: int) -> None:
         for turn in turns:
@@ -188,8 +144,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _change(self, user: User, change: Change) -> None:
         """Show another path, here and on the owner's other pages."""
         for message_id in change.stopped:
-            if generation := generations.find(message_id):
-                generation.stop()
+            stop_here(message_id)
         await self._show(user, change.conversation_id, change.after)
         await notices.conversation_changed(change.conversation_id, self.channel_name)
 
@@ -200,7 +155,7 @@ class ChatConsumer(AsyncWebsocketConsumer):
 
         Raises `ConversationNotFound`; the conversation shown before then stays.
         """
-        opened = await in_database(conversations.open_path, user, conversation_id)
+        opened = await in_database(open_path, user, conversation_id)
         await self._attach(conversation_id)
         if opened.conversation.is_temporary:
             await writing(temporary.attend, conversation_id)
@@ -229,7 +184,6 @@ class ChatConsumer(AsyncWebsocketConsumer):
     async def _show_earlier(
         self, user: User, conversation_id: uuid.UUID, before: uuid.UUID
     ) -> None:
-        open_earlier = conversations.open_earlier
         opened = await in_database(open_earlier, user, conversation_id, before)
         await self._send(
             type="earlier",
@@ -333,6 +287,60 @@ def decoded(text: str | None) -> protocol.AnyMessage:
         return protocol.decode(text)
     except msgspec.MsgspecError as exc:
         raise UnreadableMessage(f"The message is not understood: {exc}.") from exc
+
+
+def begin_turns(user: User, asked: protocol.Asking) -> list[Turn]:
+    """Store a page's question; the answers to be generated, first the one shown."""
+    match asked:
+        case protocol.Send(model, text, conversation_id):
+            turn = conversations.begin_turn(
+                *(user, conversation_id, model, text),
+                setup=checked_setup(asked.setup),
+                attachments=asked.attachments,
+                is_temporary=asked.is_temporary,
+            )
+        case protocol.Compare(text, slots, conversation_id):
+            return comparisons.begin_comparison(
+                *(user, conversation_id, text, [slot.asked for slot in slots]),
+                setup=checked_setup(asked.setup),
+                attachments=asked.attachments,
+                is_temporary=asked.is_temporary,
+            )
+        case protocol.Edit(message_id, model, text):
+            turn = conversations.begin_edit(user, message_id, model, text)
+        case protocol.Retry(message_id, model):
+            turn = columns.begin_retry(user, message_id, model)
+        case protocol.Continue(message_id, text):
+            turn = columns.begin_continuation(user, message_id, text, can_continue)
+    return [turn]
+
+
+def change_messages(user: User, wished: protocol.Changing) -> Change:
+    """Have the conversation show, or lack, what a page wishes; what its owner sees."""
+    match wished:
+        case protocol.Choose(message_id):
+            return columns.choose(user, message_id)
+        case protocol.Vote(prompt_id, outcome, winner_id):
+            return comparisons.vote(user, prompt_id, outcome, winner_id)
+        case protocol.Delete(message_id):
+            return branches.delete(user, message_id)
+        case protocol.Restore(message_id):
+            return branches.restore(user, message_id)
+
+
+def store_opinion(user: User, opinion: protocol.Judging) -> Message:
+    """The answer, with what its reader thinks of it."""
+    match opinion:
+        case protocol.Rate(message_id, rating, reason):
+            return feedback.rate(user, message_id, rating, reason)
+        case protocol.Flag(message_id, reason):
+            return feedback.flag(user, message_id, reason)
+
+
+def stop_here(message_id: uuid.UUID) -> None:
+    """Stop an answer at once if this process writes it; another one reads its row."""
+    if generation := generations.find(message_id):
+        generation.stop()
 
 
 def news_of(

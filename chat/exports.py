@@ -16,7 +16,8 @@ from django.utils.text import slugify
 from django.utils.timezone import now
 
 from chat.errors import ConversationNotFound
-from chat.models import Conversation, ConversationQuerySet, Message
+from chat.models import Conversation, Message
+from chat.models.conversations import ConversationQuerySet
 from chat.trees import MessageTree
 from controller.models import User
 

@@ -5,10 +5,13 @@ import uuid
 from django.db import transaction
 from django.utils.timezone import now
 
-from chat.conversations import checked_remark, locked_message
+from chat.conversations import locked_message
+from chat.errors import RemarkTooLong
 from chat.models import Message
 from controller.models import User
 from controller.moderation.reports import report
+
+MAX_REMARK_CHARS = 2_000
 
 
 @transaction.atomic
@@ -43,3 +46,11 @@ def flag(user: User, message_id: uuid.UUID, reason: str) -> Message:
         message.flagged_at = now()
         message.save(update_fields=["flagged_at"])
     return message
+
+
+def checked_remark(text: str) -> str:
+    """What a reader says of an answer, as stored; it may be empty."""
+    text = text.replace("\x00", "").strip()
+    if len(text) > MAX_REMARK_CHARS:
+        raise RemarkTooLong(MAX_REMARK_CHARS)
+    return text

@@ -7,7 +7,7 @@ from time import monotonic
 
 from chat import answers
 from chat.database import in_database, writing
-from chat.generations import Delta, Thought
+from chat.news import Delta, Thought
 
 POLL_SECONDS = 0.25
 ATTEND_SECONDS = 10.0

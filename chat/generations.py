@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -24,6 +24,7 @@ from chat.conversations import Turn
 from chat.database import writing
 from chat.growing import GrowingText, TextReader
 from chat.models import Message
+from chat.news import Delta, News, Pause, Thought, ThoughtFor, Waiting
 from chat.prompting import Reader, request_body, size_of
 from controller.errors import ShuttingDown, SwitchyardError
 from controller.fleet.line import Place
@@ -39,46 +40,6 @@ State = Message.State
 # An answer that says nothing yet is still written this often: its heartbeat.
 HEARTBEAT_SECONDS = 1.0
 SETTLE_ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """New text, and how many characters (code points) of the answer came before it."""
-
-    at: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Thought:
-    """New text of the reasoning before the answer, and how much came before it."""
-
-    at: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ThoughtFor:
-    """The reasoning is over, after so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The answer's place in line for a worker; None: it waits no more."""
-
-    place: Place | None
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """The answer's worker broke off and another is to go on, or by now does."""
-
-    is_over: bool
-
-
-News = Delta | Thought | ThoughtFor | Waiting | Pause
 
 
 class Generation:

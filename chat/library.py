@@ -16,12 +16,8 @@ from chat.errors import (
     FolderNotFound,
     TooManyFolders,
 )
-from chat.models import (
-    Conversation,
-    ConversationQuerySet,
-    Folder,
-    Message,
-)
+from chat.models import Conversation, Folder, Message
+from chat.models.conversations import ConversationQuerySet
 from controller.models import User
 
 PAGE = 60

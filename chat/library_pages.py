@@ -27,7 +27,8 @@ from chat.errors import ConversationNotFound, SharedLinkNotFound
 from chat.imports.taking import import_file
 from chat.key_pages import page
 from chat.library import Position
-from chat.models import Conversation, ConversationQuerySet
+from chat.models import Conversation
+from chat.models.conversations import ConversationQuerySet
 from controller.errors import SwitchyardError
 from controller.models import User
 

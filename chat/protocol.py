@@ -37,9 +37,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from chat.comparisons import Asked
-from chat.conversations import Compared
-from chat.generations import Delta, News, Pause, Thought, ThoughtFor
 from chat.models import Conversation, Message
+from chat.news import Delta, News, Pause, Thought, ThoughtFor
+from chat.opening import Compared
 from chat.trees import MessageTree
 from controller.fleet.line import Place
 from controller.fleet.snapshot import ModelView
@@ -186,9 +186,9 @@ class Ping(ClientMessage, tag="ping"):
 
 
 Asking = Send | Compare | Edit | Retry | Continue
-Looking = Attach | Earlier | Choose
-Judging = Rate | Flag | Vote
-AnyMessage = Asking | Stop | Looking | Judging | Delete | Restore | Ping
+Changing = Choose | Vote | Delete | Restore
+Judging = Rate | Flag
+AnyMessage = Asking | Changing | Judging | Attach | Earlier | Stop | Ping
 
 WAIT_STEPS = (5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 480, 720, 1200, 1800, 3600)
 

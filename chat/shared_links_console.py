@@ -8,7 +8,8 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext, pgettext_lazy
 from unfold.decorators import display
 
-from chat.models import SharedLink, SharedLinkQuerySet
+from chat.models import SharedLink
+from chat.models.sharing import SharedLinkQuerySet
 from controller.admin.base import ConsoleAdmin
 from controller.models import User
 

@@ -16,7 +16,8 @@ from django.conf import settings
 from chat import notices
 from chat.conversations import Turn
 from chat.database import in_database, writing
-from chat.models import Conversation, ConversationQuerySet
+from chat.models import Conversation
+from chat.models.conversations import ConversationQuerySet
 from controller.errors import SwitchyardError
 from controller.gateway import gateway
 from controller.relay.request import InferenceRequest

@@ -14,11 +14,12 @@ from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat import conversations, library, protocol
+from chat import library, protocol
 from chat.composing.pages import composing_fields
 from chat.errors import ConversationNotFound
 from chat.library_api import folder_fields, listed_fields
 from chat.models import Conversation, Folder
+from chat.opening import OpenedConversation, open_path
 from chat.words import page_words
 from controller.gateway import gateway
 from controller.identity.memberships import caller_of
@@ -42,7 +43,7 @@ def chat_page(
     opened = None
     if conversation_id is not None:
         try:
-            opened = conversations.open_path(user, conversation_id)
+            opened = open_path(user, conversation_id)
         except ConversationNotFound as exc:
             raise Http404(exc.message) from exc
         if opened.conversation.is_temporary:
@@ -61,9 +62,7 @@ def chat_page(
     return render(request, "chat/conversation.html", context)
 
 
-def page_fields(
-    user: User, opened: conversations.OpenedConversation | None
-) -> dict[str, Any]:
+def page_fields(user: User, opened: OpenedConversation | None) -> dict[str, Any]:
     """What the page's script starts from, before the socket is open."""
     return {
         **path_fields(opened),
@@ -81,7 +80,7 @@ def page_fields(
     }
 
 
-def path_fields(opened: conversations.OpenedConversation | None) -> dict[str, Any]:
+def path_fields(opened: OpenedConversation | None) -> dict[str, Any]:
     """The conversation that the page shows, and its messages."""
     if opened is None:
         return {

@@ -14,7 +14,7 @@ from chat.answers import Draft, Ending, settle
 from chat.columns import begin_continuation, begin_retry, choose
 from chat.comparisons import Asked, begin_comparison, vote
 from chat.composing.attachments import attach
-from chat.conversations import begin_turn, open_path
+from chat.conversations import begin_turn
 from chat.errors import (
     AnswerInProgress,
     ConversationNotFound,
@@ -22,6 +22,7 @@ from chat.errors import (
     TooManyGenerations,
 )
 from chat.models import Comparison, Conversation, Message
+from chat.opening import open_path
 from chat.prompting import Said
 from tests.chat.pages import Page
 from tests.factories import make_user

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 
 from chat import conversations
 from chat.answers import Draft, Ending, settle
-from chat.conversations import begin_retry, begin_turn, open_path, title_of
+from chat.conversations import begin_retry, begin_turn, title_of
 from chat.errors import (
     AnswerInProgress,
     ConversationNotFound,
@@ -18,6 +18,7 @@ from chat.errors import (
     TooManyGenerations,
 )
 from chat.models import Conversation, Message
+from chat.opening import open_path
 from chat.prompting import Said, request_body
 from tests.factories import make_user
 

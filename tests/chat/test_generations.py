@@ -12,8 +12,9 @@ from django.utils.timezone import now
 
 from chat import answers, conversations
 from chat.answers import Draft
-from chat.generations import Waiting, generations
+from chat.generations import generations
 from chat.models import Message
+from chat.news import Waiting
 from controller.gateway import gateway
 from controller.identity.caller import chat_caller
 from controller.models import Limit, Worker

@@ -9,9 +9,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from chat import library
-from chat.conversations import begin_turn, open_path
+from chat.conversations import begin_turn
 from chat.errors import ConversationNotFound
 from chat.models import Conversation, Folder, Message
+from chat.opening import open_path
 from controller import retention
 from tests.chat.talks import Library, client_of, said
 from tests.factories import make_user

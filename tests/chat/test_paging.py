@@ -3,8 +3,9 @@
 import pytest
 from channels.db import database_sync_to_async
 
-from chat.conversations import begin_turn, open_earlier, open_path
+from chat.conversations import begin_turn
 from chat.errors import ConversationNotFound
+from chat.opening import open_earlier, open_path
 from chat.paging import PAGE_CHARS, PAGE_MESSAGES
 from tests.chat.long_conversations import make_long_conversation
 from tests.chat.pages import Page

@@ -8,8 +8,9 @@ from django.utils.timezone import now
 
 from chat import exports, library, search
 from chat.answers import Draft, Ending, settle, write_drafts
-from chat.conversations import begin_turn, open_path
+from chat.conversations import begin_turn
 from chat.models import Conversation, Message, SearchEntry
+from chat.opening import open_path
 from chat.temporary import attend, end_left
 from controller import retention
 from tests.chat.pages import Page
