@@ -292,11 +292,10 @@ async def test_an_answer_that_no_budget_pays_for_says_so(site, user, engine):
 
     async with Page(user) as page:
         await page.ask("hello")
-        ended = await page.hear("settled")
+        _text, ended = await page.read_answer()
 
-    assert ended["message"]["error_code"] == "insufficient_quota"
-    words = f"tokens per day of user '{user}' is used up"
-    assert words in ended["message"]["error"]
+    assert ended["error_code"] == "insufficient_quota"
+    assert f"tokens per day of user '{user}' is used up" in ended["error"]
     assert engine.requests("/v1/chat/completions") == []
 
 
