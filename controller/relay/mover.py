@@ -11,8 +11,9 @@ from controller.fleet.snapshot import ModelView, WorkerView
 from controller.relay import moving
 from controller.relay.answers import AnswerReader, Usage
 from controller.relay.client import UpstreamBroken
-from controller.relay.moving import Continuation, Said, Told
+from controller.relay.moving import Continuation, Told
 from controller.relay.request import InferenceRequest
+from controller.relay.said import Said
 from controller.relay.splicing import SplicedReader, ending_of, shows_running_usage
 
 Fetch = Callable[[WorkerView, str, bytes], Awaitable[bytes]]

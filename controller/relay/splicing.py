@@ -12,8 +12,9 @@ import msgspec
 from controller.errors import SwitchyardError, UpstreamFailed
 from controller.relay import engine_errors, sse
 from controller.relay.answers import Usage
-from controller.relay.moving import Continuation, Said, StreamEvent, stop_strings
+from controller.relay.moving import Continuation, stop_strings
 from controller.relay.request import InferenceRequest
+from controller.relay.said import Said, StreamEvent
 from workers.protocol import Task
 
 Json = dict[str, Any]

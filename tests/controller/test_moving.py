@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from controller.relay import moving, sse
-from controller.relay.moving import Said
+from controller.relay.said import RAW_BYTES, Said
 from controller.relay.splicing import SplicedReader
 from tests.controller.raw_engine import STREAM, answering_once, running_raw_engine
 from tests.controller.relaying import (
@@ -628,7 +628,7 @@ def test_what_is_remembered_is_bounded_however_long_the_stream():
         said.remember(event({"content": "word"}, token_ids=[12345]))
         sizes.append(said._raw_bytes)
 
-    assert max(sizes) <= moving.RAW_BYTES + 1000
+    assert max(sizes) <= RAW_BYTES + 1000
     said.read()
     assert said.why_not == "it is too long to be remembered"
     assert not said.text
