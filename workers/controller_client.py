@@ -6,6 +6,7 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 
+from workers.call_failures import why_unanswered
 from workers.protocol import (
     CheckAnswer,
     CheckRequest,
@@ -134,24 +135,12 @@ class ControllerClient:
             ) as response:
                 answer = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ControllerAway(_in_words(error)) from error
+            raise ControllerAway(why_unanswered(error)) from error
         if 400 <= response.status < 500:
             raise Refused(response.status, _reason(response.status, answer))
         if not 200 <= response.status < 300:
             raise ControllerAway(f"it answered with status {response.status}")
         return answer
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name does not resolve"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return f"its certificate or TLS is not accepted ({error})"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return "nothing answers there"
-    if isinstance(error, TimeoutError):
-        return "it does not answer in time"
-    return str(error) or type(error).__name__
 
 
 def _decoded(answer: bytes, shape: type[Answer]) -> Answer:

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from workers.call_failures import why_unanswered
 from workers.metrics_scrape import EngineNumbers
 from workers.upstream_numbers import parse_upstream_numbers
 
@@ -170,7 +171,7 @@ class UpstreamClient:
             ) as response:
                 answer = await _bounded(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UpstreamSilent(_in_words(error)) from error
+            raise UpstreamSilent(why_unanswered(error)) from error
         path = response.url.path
         if response.status in (401, 403):
             raise KeyRefused(f"it refuses the key ({path}: status {response.status})")
@@ -186,18 +187,6 @@ async def _bounded(response: aiohttp.ClientResponse) -> bytes:
         if len(answer) > MAX_ANSWER_BYTES:
             raise UpstreamSilent(f"it answered with over {MAX_ANSWER_BYTES} bytes")
     return bytes(answer)
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name does not resolve"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return f"its certificate or TLS is not accepted ({error})"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return "nothing answers there"
-    if isinstance(error, TimeoutError):
-        return "it does not answer in time"
-    return str(error) or type(error).__name__
 
 
 def _at(value: Any, *names: str) -> Any:
