@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import django
 import hypothesis
@@ -13,6 +14,9 @@ from django.conf import settings
 from django.utils import translation
 
 from tests import product, servers
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # Set here and not in pyproject.toml: with the settings named there, pytest-django would
 # read them before this file runs, and the tests would work on the developer's data.
@@ -81,6 +85,16 @@ def new_var_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         return shutil.copytree(template, tmp_path_factory.mktemp("var") / "var")
 
     return copy
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """A headless Chromium; mark the test `browser`."""
+    # Late: most tests need no Playwright.
+    from tests.chromium import running_chromium
+
+    with running_chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.chromium import DESKTOP, PHONE, note_complaints, running_chromium
+from tests.chromium import DESKTOP, PHONE, note_complaints
 from tests.pictures import camera
 from tests.product import Product, quick_product, wait_until
 from tests.typed_commands import running_command
@@ -33,12 +33,6 @@ user.groups.add(Group.objects.get(name="Operators"))
 @pytest.fixture(scope="module")
 def product(new_var_dir: Callable[[], Path]) -> Iterator[Product]:
     with quick_product(new_var_dir()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
         yield running
 
 

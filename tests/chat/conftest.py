@@ -16,7 +16,7 @@ from chat.generations import generations, running_generations
 from config import env
 from controller.gateway import running_gateway
 from controller.models import User
-from tests.chromium import DESKTOP, note_complaints, running_chromium, sign_in
+from tests.chromium import DESKTOP, note_complaints, sign_in
 from tests.factories import make_user, make_worker
 from tests.mock_engine import MockEngine, running_mock_engine
 from tests.product import Product
@@ -51,12 +51,6 @@ async def site(transactional_db: None, engine: MockEngine) -> AsyncIterator[None
     async with running_gateway(), running_generations():
         yield
     assert not generations._running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

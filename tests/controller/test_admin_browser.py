@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import note_complaints, running_chromium, sign_in
+from tests.chromium import note_complaints, sign_in
 from tests.mock_engine import running_mock_engine
 from tests.product import (
     Product,
@@ -41,12 +41,6 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         running_product(var_dir) as running,
         joined(running, engine),
     ):
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
         yield running
 
 

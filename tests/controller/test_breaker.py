@@ -12,6 +12,7 @@ from controller.fleet.breaker import (
     BreakerState,
     Cause,
 )
+from tests.clocks import Clock
 
 RULES = BreakerRules(
     window_seconds=30,
@@ -22,17 +23,9 @@ RULES = BreakerRules(
 )
 
 
-class Time:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def succeed(breaker: Breaker, times: int = 1) -> None:
         breaker.succeed()
 
 
-def on_trial(breaker: Breaker, time: Time) -> Breaker:
+def on_trial(breaker: Breaker, time: Clock) -> Breaker:
     """The breaker, opened and then half-open with one request on trial."""
     fail(breaker, 5)
     time.seconds += 100

@@ -21,6 +21,7 @@ from controller.fleet.loads import Slot
 from controller.fleet.snapshot import WorkerView, load_snapshot
 from controller.fleet.wishes import Wish
 from controller.models import Worker
+from tests.clocks import Clock
 from tests.factories import (
     make_adapter,
     make_placement,
@@ -32,19 +33,9 @@ from workers.protocol import Heartbeat, Task, WorkerState
 MODEL = "llama"
 
 
-class Time:
-    """A monotonic clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
@@ -54,7 +45,7 @@ def fleet(time, settings) -> Fleet:
     return Fleet(LoopClock(time))
 
 
-def pass_seconds(fleet: Fleet, time: Time, seconds: float) -> None:
+def pass_seconds(fleet: Fleet, time: Clock, seconds: float) -> None:
     """Time in which the loop ran as it should."""
     for _ in range(int(seconds * 2)):
         time.seconds += 0.5

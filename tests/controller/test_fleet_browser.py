@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.chromium import DESKTOP, PHONE, note_complaints, running_chromium, sign_in
+from tests.chromium import DESKTOP, PHONE, note_complaints, sign_in
 from tests.product import Product, quick_product, wait_until_listed
 from tests.typed_commands import running_command
 
@@ -20,12 +20,6 @@ LOADING = "Loading weights:  43%|####\n"
 @pytest.fixture(scope="module")
 def product(new_var_dir: Callable[[], Path]) -> Iterator[Product]:
     with quick_product(new_var_dir()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
         yield running
 
 

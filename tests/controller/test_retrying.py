@@ -5,18 +5,12 @@ import random
 import pytest
 
 from controller.relay.retrying import RetryBudget, pause_seconds
-
-
-class Time:
-    seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.clocks import Clock
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

@@ -13,18 +13,12 @@ import pytest
 from controller.limits import guarded_redis
 from controller.limits.guarded_redis import GuardedRedis
 from controller.limits.shared_rates import RedisRates, SharedBucket
+from tests.clocks import Clock
 from tests.servers import running_redis
 
 pytestmark = pytest.mark.redis
 
 numbers = itertools.count(1)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -90,7 +84,7 @@ async def test_what_one_process_did_not_use_another_can(processes, clock):
 
     one.give(9_800)
     await one.share()
-    clock.now += 1
+    clock.seconds += 1
 
     assert await other.take(5_000)
 
@@ -128,7 +122,7 @@ async def test_a_slice_from_long_ago_is_given_up(processes, clock):
     one, other = buckets(processes, 600, clock)
     await one.take(1)  # and holds 29 more
 
-    clock.now += 60
+    clock.seconds += 60
     taken = await take_all(other) + await take_all(one)
 
     assert taken <= 610
@@ -167,7 +161,7 @@ async def test_a_slow_redis_holds_requests_up_once_and_no_longer(
         finally:
             server.send_signal(signal.SIGCONT)
         settings.REDIS_TIMEOUT = timedelta(seconds=20)
-        clock.now += guarded_redis.BREAKER_SECONDS + 1
+        clock.seconds += guarded_redis.BREAKER_SECONDS + 1
         await bucket.take(1)
 
         assert 0.25 <= first < 2

@@ -5,18 +5,12 @@ import pytest
 from controller.limits.periods import Period
 from controller.limits.rates import seconds
 from controller.limits.windows import Bucket
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clocks import Clock
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(0.0)
 
 
 def test_a_minutes_allowance_may_be_used_at_once_and_no_more(clock):
@@ -30,18 +24,18 @@ def test_an_allowance_comes_back_with_time_and_never_grows_beyond_a_minutes(cloc
     bucket = Bucket(60, clock)
     bucket.take_here(60)
 
-    clock.now += 1
+    clock.seconds += 1
     assert bucket.remaining == 1
-    clock.now += 600
+    clock.seconds += 600
     assert bucket.remaining == 60
 
 
 def test_nobody_gets_two_allowances_around_the_turn_of_a_minute(clock):
     bucket = Bucket(60, clock)
-    clock.now = 59.9
+    clock.seconds = 59.9
     bucket.take_here(60)
 
-    clock.now = 60.1
+    clock.seconds = 60.1
 
     assert not bucket.take_here(1)
 

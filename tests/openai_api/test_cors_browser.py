@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.chromium import running_chromium
 from tests.mock_engine import MockEngine
 from tests.product import Product, joined, manage, quick_product
 
@@ -72,12 +71,6 @@ def product(
     flag = f"--allowed-origins=http://127.0.0.1:{site},http://*.localhost:{site}"
     with quick_product(new_var_dir(), flag) as product, joined(product, engine):
         yield product
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
-        yield running
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import PHONE, running_chromium, sign_in
+from tests.chromium import PHONE, sign_in
 from tests.mock_engine import running_mock_engine
 from tests.pictures import camera, texts
 from tests.product import Product, joined, manage, quick_product
@@ -63,12 +63,6 @@ def product(new_var_dir: Callable[[], Path]) -> Iterator[Product]:
         written = manage(var_dir, "shell", "--verbosity=0", "-c", WRITE)
         assert written.returncode == 0, written.stdout
         yield product
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from playwright.sync_api import (
 )
 
 from chat.titles import title_in
-from tests.chromium import DESKTOP, running_chromium, sign_in
+from tests.chromium import DESKTOP, sign_in
 from tests.product import wait_until
 from tests.whole_line.lines import MODELS, Line
 
@@ -27,12 +27,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.timeout(600)]
 TRANSFORMERS, VLLM = MODELS["transformers"], MODELS["vllm"]
 STORY = "Tell me a story about a railway in the mountains."
 PATIENCE = 120_000  # milliseconds; two engines share a machine's cores
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

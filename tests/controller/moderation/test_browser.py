@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.chromium import DESKTOP, PHONE, note_complaints, running_chromium, sign_in
+from tests.chromium import DESKTOP, PHONE, note_complaints, sign_in
 from tests.mock_engine import running_mock_engine
 from tests.product import Product, joined, quick_product, set_up, wait_until
 
@@ -26,12 +26,6 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         quick_product(var_dir) as running,
         joined(running, engine),
     ):
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with running_chromium() as running:
         yield running
 
 
