@@ -408,12 +408,18 @@ CHAT_SHARING = env.boolean("CHAT_SHARING", default=True)
 # -- Ledger ---------------------------------------------------------------------------
 LEDGER_FLUSH_INTERVAL = env.seconds("LEDGER_FLUSH_INTERVAL", default=1)
 LEDGER_MAX_QUEUED = env.integer("LEDGER_MAX_QUEUED", default=100_000, minimum=1)
-MODERATION_RETENTION_DAYS = env.integer("MODERATION_RETENTION_DAYS", 90, minimum=1)
-AUDIT_RETENTION_DAYS = env.integer("AUDIT_RETENTION_DAYS", default=400, minimum=1)
-# So many confirmed flags (0: any number) within so many days ban a user for so long.
+# What prices are in, as ISO 4217 calls it; shown, never reckoned with.
+CURRENCY = env.text("CURRENCY", "USD")
+
+# -- Moderation -----------------------------------------------------------------------
+# So many requests with confirmed flags (0: never) within so many days ban a user for so
+# long.
 MODERATION_STRIKES = env.integer("MODERATION_STRIKES", default=3)
 MODERATION_STRIKE_DAYS = env.integer("MODERATION_STRIKE_DAYS", default=30, minimum=1)
 MODERATION_BAN_DAYS = env.integer("MODERATION_BAN_DAYS", default=1, minimum=1)
+
+# -- Retention ------------------------------------------------------------------------
+# The chat's is above, that of guests beside their links.
 LEDGER_RETENTION_DAYS = env.integer("LEDGER_RETENTION_DAYS", default=400, minimum=1)
 # Roll-ups outlive rows; those of hours as long as rows at least.
 USAGE_HOURLY_RETENTION_DAYS = env.integer("USAGE_HOURLY_RETENTION_DAYS", 800, minimum=1)
@@ -424,8 +430,8 @@ WORKER_SAMPLES_RETENTION_DAYS = env.integer(
 )
 # Invitations, join tokens, shared links and requests for more, from their end on.
 ENDED_RETENTION_DAYS = env.integer("ENDED_RETENTION_DAYS", default=90, minimum=1)
-# What prices are in, as ISO 4217 calls it; shown, never reckoned with.
-CURRENCY = env.text("CURRENCY", "USD")
+MODERATION_RETENTION_DAYS = env.integer("MODERATION_RETENTION_DAYS", 90, minimum=1)
+AUDIT_RETENTION_DAYS = env.integer("AUDIT_RETENTION_DAYS", default=400, minimum=1)
 
 # -- Alerts ---------------------------------------------------------------------------
 # At how many per cent of a budget its owner is told.
