@@ -171,8 +171,10 @@ class UpstreamWatch:
                 self._look_at_key(run)
                 await self._poll(client)
                 if is_slow_turn:
-                    since_slow = 0.0
                     await self._poll_slowly(client, run)
+                    # Not before: what failed is asked again at the next turn, and of an
+                    # upstream that has nothing but its list, that tells if it is away.
+                    since_slow = 0.0
             except _Changed as change:
                 return change
             except UpstreamSilent as trouble:

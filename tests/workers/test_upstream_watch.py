@@ -204,6 +204,20 @@ async def test_models_that_come_and_go_are_followed() -> None:
         )
 
 
+async def test_an_upstream_with_nothing_but_a_list_is_noticed_to_be_away() -> None:
+    """Ollama has neither metrics nor a health page."""
+    pages = {"v1/models": listing()}
+    async with running(**pages) as server, watched(server) as watch:
+        await watch.ready()
+
+        server.pages.clear()
+        await until(lambda: watch.current is None)
+        assert watch.state is WorkerState.FAILED
+
+        server.pages["/v1/models"] = listing()
+        await until(lambda: watch.current is not None)
+
+
 async def test_a_new_key_in_the_file_is_taken_up(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("old")
