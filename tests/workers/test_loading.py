@@ -1,6 +1,8 @@
 """What `--model-path` may stand for, each loaded for real, if tiny."""
 
 import importlib.util
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from tests import engines
 from workers.errors import BadSetting
-from workers.transformers_engine.model import LoadedModel, LoadSettings, load_model
+from workers.transformers_engine.model import (
+    LoadedModel,
+    LoadSettings,
+    load_model,
+    usable_device,
+)
 from workers.transformers_engine.source import find_model
 
 pytestmark = pytest.mark.engine
@@ -117,3 +124,48 @@ def test_what_is_no_model_is_said_in_one_line(
         with pytest.raises(BadSetting, match=reason) as refused:
             find_model(path)
         assert "\n" not in str(refused.value)
+
+
+def broken_config(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "of_tomorrow"}')
+
+
+def half_of_the_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def no_tokenizer(folder: Path) -> None:
+    for file in folder.glob("*token*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    "spoil", [broken_config, half_of_the_weights, no_weights, no_tokenizer]
+)
+def test_a_folder_that_cannot_be_loaded_is_named_in_one_line(
+    tiny: Path, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "spoiled")
+    spoil(folder)
+
+    with pytest.raises(BadSetting, match=f"{folder} cannot be loaded: .") as refused:
+        loaded(folder)
+
+    assert "\n" not in str(refused.value)
+
+
+def test_a_device_that_is_not_there_is_refused_with_the_one_that_is() -> None:
+    assert usable_device("cpu") == "cpu"
+    with pytest.raises(BadSetting, match=r"--device abacus: .* finds no such device"):
+        usable_device("abacus")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bf16"])
+def test_a_precision_that_no_weights_can_have_is_refused(dtype: str) -> None:
+    with pytest.raises(BadSetting, match=f"--dtype {dtype} is unknown"):
+        _ = LoadSettings(device="cpu", dtype=dtype).torch_dtype

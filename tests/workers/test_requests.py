@@ -76,6 +76,13 @@ def test_null_means_the_default() -> None:
         ("functions", [{"name": "clock"}]),
         ("response_format", {"type": "json_schema"}),
         ("top_logprobs", 2),
+        ("structured_outputs", {"choice": ["yes", "no"]}),
+        ("bad_words", ["fox"]),
+        ("truncate_prompt_tokens", 5),
+        ("include_stop_str_in_output", True),
+        ("skip_special_tokens", False),
+        ("prompt_logprobs", 0),
+        ("chat_template", "{{ messages }}"),
     ],
 )
 def test_what_the_engine_cannot_do_is_refused_by_its_field(
@@ -85,6 +92,26 @@ def test_what_the_engine_cannot_do_is_refused_by_its_field(
         chat(**{field: value}).refuse_unsupported()
 
     assert refused.value.param == field
+
+
+def test_what_asks_for_nothing_is_let_through() -> None:
+    request = chat(skip_special_tokens=True, bad_words=[], structured_outputs=None)
+
+    request.refuse_unsupported()
+
+
+def test_a_template_is_given_its_variables_and_none_of_the_engines_own() -> None:
+    request = chat(
+        chat_template_kwargs={"enable_thinking": False}, reasoning_effort="low"
+    )
+
+    variables = request.template_variables()
+
+    assert variables["enable_thinking"] is False
+    assert variables["reasoning_effort"] == "low"
+    with pytest.raises(RequestRefused, match="tokenize cannot be given") as refused:
+        chat(chat_template_kwargs={"tokenize": False}).template_variables()
+    assert refused.value.param == "chat_template_kwargs"
 
 
 def test_text_parts_are_joined_and_images_refused() -> None:

@@ -210,15 +210,26 @@ def test_a_failing_request_is_told_and_the_next_is_served(
     assert impossible.deltas[-1].error is not None
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"),
+    ],
+)
 def test_running_out_of_memory_costs_the_newest_and_no_other_a_token(
-    model: Any, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    model: Any,
+    scheduler: Scheduler,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     layer, calls = model.model.layers[1], []
 
     def forward(hidden: torch.Tensor, **kwargs: Any) -> Any:
         calls.append(hidden.shape[0])
         if hidden.shape[0] == 2:  # after the first layer has filled its cache
-            raise torch.OutOfMemoryError
+            raise error
         return type(layer).forward(layer, hidden, **kwargs)
 
     monkeypatch.setattr(layer, "forward", forward)
@@ -231,6 +242,7 @@ def test_running_out_of_memory_costs_the_newest_and_no_other_a_token(
     assert 2 in calls
     assert new.done.wait(WAIT_SECONDS)
     assert isinstance(new.deltas[-1].error, GenerationFailed)
+    assert "ran out of memory" in str(new.deltas[-1].error)
 
 
 def test_an_end_token_stops_and_its_text_is_not_shown(

@@ -14,7 +14,7 @@ from workers.transformers_engine.app import Application
 from workers.transformers_engine.embedder import Embedder
 from workers.transformers_engine.embedding_model import load_embedding_model
 from workers.transformers_engine.generation import Generator
-from workers.transformers_engine.model import LoadSettings, best_device, load_model
+from workers.transformers_engine.model import LoadSettings, load_model, usable_device
 from workers.transformers_engine.scheduler import Scheduler
 from workers.transformers_engine.served import ServedModel
 from workers.transformers_engine.source import ModelSource, find_model
@@ -75,14 +75,14 @@ def _arguments() -> argparse.Namespace:
 
 def _served_models(arguments: argparse.Namespace) -> list[ServedModel]:
     settings = LoadSettings(
-        device=arguments.device or best_device(),
+        device=usable_device(arguments.device),
         dtype=arguments.dtype,
         max_model_len=arguments.max_model_len,
         num_bits=arguments.num_bits,
     )
     if settings.device == "cpu":
         # One core stays free for the HTTP side, and whatever else runs here.
-        torch.set_num_threads(max(1, len(cpu.usable_cpus()) - 1))
+        torch.set_num_threads(max(1, cpu.num_threads() - 1))
     sources = [find_model(path, arguments.revision) for path in arguments.model_path]
     names_of = dict(zip(arguments.model_path, arguments.names, strict=True))
     served = []

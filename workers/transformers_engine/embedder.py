@@ -11,6 +11,10 @@ import torch
 from workers.refusals import GenerationFailed
 from workers.transformers_engine.embedding_model import EmbeddingModel
 from workers.transformers_engine.errors import EngineFull
+from workers.transformers_engine.memory import (
+    give_back_idle_memory,
+    ran_out_of_memory,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +108,8 @@ class Embedder:
 
     @staticmethod
     def _fail(batch: list[Waiting], error: Exception) -> None:
-        if isinstance(error, torch.OutOfMemoryError):
-            torch.cuda.empty_cache()
+        if ran_out_of_memory(error):
+            give_back_idle_memory()
             error = GenerationFailed("The engine ran out of memory on these texts.")
         for _, future in batch:
             if not future.done():

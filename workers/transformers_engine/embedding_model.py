@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from workers.errors import BadSetting
 from workers.transformers_engine.context_length import context_length
-from workers.transformers_engine.model import LoadSettings
+from workers.transformers_engine.model import LoadSettings, loading
 from workers.transformers_engine.source import ModelSource
 
 logger = logging.getLogger(__name__)
@@ -78,11 +78,12 @@ def load_embedding_model(source: ModelSource, settings: LoadSettings) -> Embeddi
             " models that chat."
         )
     steps = _steps(source.folder)
-    config = AutoConfig.from_pretrained(source.folder)
-    model = AutoModel.from_pretrained(
-        source.folder, config=config, dtype=settings.torch_dtype
-    )
-    tokenizer = AutoTokenizer.from_pretrained(source.folder)
+    with loading(source.folder):
+        config = AutoConfig.from_pretrained(source.folder)
+        tokenizer = AutoTokenizer.from_pretrained(source.folder)
+        model = AutoModel.from_pretrained(
+            source.folder, config=config, dtype=settings.torch_dtype
+        )
     length = context_length(config, tokenizer)
     trained_on = _read(source.folder / "sentence_bert_config.json", {})
     length = min(length, trained_on.get("max_seq_length") or length)

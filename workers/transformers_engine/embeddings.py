@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from workers.refusals import RequestRefused
 from workers.transformers_engine.embedder import Embedder
-from workers.transformers_engine.errors import context_exceeded
+from workers.transformers_engine.errors import context_exceeded, unsupported
 from workers.transformers_engine.requests import Count, Prompts, prompt_list
 
 MAX_INPUTS = 2048
@@ -21,6 +21,8 @@ class EmbeddingRequest(Struct, kw_only=True, frozen=True):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = None
     user: Annotated[str, Meta(max_length=1000)] | None = None
+    truncate_prompt_tokens: Any = None
+    """Of vLLM; refused, since the vector would be another one's."""
 
 
 async def embeddings_answer(
@@ -31,6 +33,9 @@ async def embeddings_answer(
     `dimensions` keeps the first so many and brings them back to length 1: right for
     models trained for that (Matryoshka), a loss for others.
     """
+    if request.truncate_prompt_tokens:
+        field = "truncate_prompt_tokens"
+        raise unsupported(field, field)
     loaded = embedder.loaded
     wished = request.dimensions or loaded.num_dimensions
     if wished > loaded.num_dimensions:

@@ -1,9 +1,11 @@
 """From a checked request to a stream of deltas, on the event loop's side."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from jinja2 import TemplateError
 
@@ -80,6 +82,7 @@ class Generator:
             request.add_generation_prompt,
             request.continue_final_message,
             tools,
+            request.template_variables(),
         )
         self._check_bounds(request, [prompt])
         return Generation(
@@ -104,6 +107,7 @@ class Generator:
         add_generation_prompt: bool,
         go_on: bool,
         tools: SequenceOf[Tool] = (),
+        variables: Mapping[str, Any] = MappingProxyType({}),
     ) -> list[int]:
         """Return the tokens of a conversation in the model's own chat template."""
         if go_on and messages[-1]["role"] != "assistant":
@@ -119,6 +123,7 @@ class Generator:
                 # A partial answer without a letter yet is the same as no answer.
                 continue_final_message=go_on and bool(messages[-1]["content"].strip()),
                 return_dict=False,
+                **variables,
             )
         except (TemplateError, ValueError, TypeError) as error:
             raise RequestRefused(

@@ -1,11 +1,14 @@
 """A model, loaded: weights in the precision that the device does best."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -14,7 +17,7 @@ from transformers import (
     GgufConfig,
 )
 
-from workers import cpu
+from workers import container, cpu
 from workers.errors import BadSetting
 from workers.transformers_engine.attention import use_grouped_attention
 from workers.transformers_engine.context_length import context_length
@@ -42,7 +45,7 @@ class LoadSettings:
         """Return the precision asked for, or the one that the device does best."""
         if self.dtype and self.dtype != "auto":
             found = getattr(torch, self.dtype.replace("half", "float16"), None)
-            if not isinstance(found, torch.dtype):
+            if not (isinstance(found, torch.dtype) and found.is_floating_point):
                 raise BadSetting(
                     f"--dtype {self.dtype} is unknown; try float32 or bfloat16."
                 )
@@ -54,6 +57,8 @@ class LoadSettings:
     def bounded(self, trained_length: int) -> int:
         """Return the context to offer; raises BadSetting if more than that is asked."""
         wished = self.max_model_len or trained_length
+        if wished < 1:
+            raise BadSetting(f"--max-model-len {wished} must be above 0.")
         if wished > trained_length:
             raise BadSetting(
                 f"--max-model-len {wished} is more than the {trained_length} tokens"
@@ -93,8 +98,13 @@ def load_model(
     may name, is never run.
     """
     dtype = settings.torch_dtype
-    config = AutoConfig.from_pretrained(source.folder, **source.files)
+    with loading(source.folder):
+        config = AutoConfig.from_pretrained(source.folder, **source.files)
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, **source.files)
     _refuse_other_caches(config)
+    # Both before the weights, which may take long: what is wrong with them, or with
+    # --max-model-len, is said at once.
+    length = settings.bounded(context_length(config, tokenizer))
     model = _weights(source, settings, config, dtype)
     if source.adapter is not None:
         model = _with_adapter(model, source, may_merge=settings.num_bits is None)
@@ -102,10 +112,8 @@ def load_model(
     if settings.device == "cpu":
         use_grouped_attention(model)
     logger.info("Loaded %s on %s as %s.", source.folder, model.device, model.dtype)
-    tokenizer = AutoTokenizer.from_pretrained(source.folder, **source.files)
     free = int(_free_memory(settings.device) * share)
     cache_tokens = free // _cache_bytes_per_token(config, model.dtype)
-    length = settings.bounded(context_length(config, tokenizer))
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -114,6 +122,34 @@ def load_model(
         end_tokens=_end_tokens(model, tokenizer),
         recommended=recommended_sampling(model.generation_config),
     )
+
+
+@contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Make of what transformers finds wrong with a folder a BadSetting that names it.
+
+    Memory that does not suffice is none of these: another start may find more.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise BadSetting(f"{folder} cannot be loaded: {reason}") from error
+
+
+def usable_device(given: str | None) -> str:
+    """Return the device `given`, or the best there is; BadSetting for one that is not
+    there."""
+    if given is None:
+        return best_device()
+    try:
+        torch.empty(1, device=given)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BadSetting(
+            f"--device {given}: the installed torch finds no such device here, but"
+            f" {best_device()}."
+        ) from error
+    return given
 
 
 def best_device() -> str:
@@ -137,11 +173,8 @@ def _weights(
         options["device_map"] = settings.device
     elif source.gguf_file:
         options["quantization_config"] = GgufConfig(dequantize=True)
-    try:
+    with loading(source.folder):
         model = AutoModelForCausalLM.from_pretrained(source.folder, **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadSetting(f"{source.folder} cannot be loaded: {reason}") from error
     return model if settings.num_bits else model.to(settings.device)
 
 
@@ -188,7 +221,7 @@ def _free_memory(device: str) -> int:
     elif device.startswith("xpu"):
         free = torch.xpu.mem_get_info()[0]
     else:
-        free = psutil.virtual_memory().available
+        free = container.available_memory()
     return int(free * CACHE_SHARE_OF_FREE_MEMORY)
 
 

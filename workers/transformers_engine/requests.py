@@ -1,10 +1,12 @@
 """The bodies of requests: their shapes and bounds, read and checked in one step."""
 
 import re
+from inspect import signature
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+from transformers import PreTrainedTokenizerBase
 
 from workers.refusals import RequestRefused
 from workers.transformers_engine.errors import unsupported
@@ -23,6 +25,15 @@ Shape = TypeVar("Shape")
 Number = TypeVar("Number", int, float)
 
 MAX_LOGPROBS = 20
+RESERVED_VARIABLES = frozenset(
+    signature(PreTrainedTokenizerBase.apply_chat_template).parameters
+) | {"messages"}
+# What is true or holds something asks for what only vLLM does.
+UNSUPPORTED = (
+    *("structured_outputs", "bad_words", "allowed_token_ids"),
+    *("truncate_prompt_tokens", "include_stop_str_in_output", "return_token_ids"),
+    "chat_template",
+)
 FIELD_IN_MESSAGE = re.compile(r" - at `\$\.?([A-Za-z_]*)")
 
 
@@ -55,6 +66,15 @@ class Request(Struct, kw_only=True, frozen=True):
     frequency_penalty: Penalty | None = None
     repetition_penalty: Annotated[float, Meta(gt=0.0, le=10.0)] | None = None
     logit_bias: dict[str, Bias] | None = None
+    # Of vLLM. They would change the answer, so they are refused and not overlooked.
+    structured_outputs: Any = None
+    bad_words: Any = None
+    allowed_token_ids: Any = None
+    truncate_prompt_tokens: Any = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    prompt_logprobs: int | None = None
+    return_token_ids: bool | None = None
 
     @property
     def stop_strings(self) -> list[str]:
@@ -79,6 +99,16 @@ class Request(Struct, kw_only=True, frozen=True):
 
     def num_logprobs(self) -> int | None:
         raise NotImplementedError
+
+    def refuse_unsupported(self) -> None:
+        """Raise `RequestRefused` for what this engine cannot do."""
+        for field in UNSUPPORTED:
+            if getattr(self, field, None):
+                raise unsupported(field, field)
+        if self.prompt_logprobs is not None:
+            raise unsupported("prompt_logprobs", "prompt_logprobs")
+        if self.skip_special_tokens is False:
+            raise unsupported("skip_special_tokens", "special tokens in answers")
 
     def sampling(
         self,
@@ -143,6 +173,10 @@ class ChatRequest(Request, kw_only=True, frozen=True):
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
+    documents: list[dict[str, Any]] | None = None
+    chat_template: Any = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
 
     def completion_limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
@@ -153,6 +187,21 @@ class ChatRequest(Request, kw_only=True, frozen=True):
     def template_messages(self) -> list[TemplateMessage]:
         """Return the messages as templates read them; refuses what is no text."""
         return [message.for_template() for message in self.messages]
+
+    def template_variables(self) -> dict[str, Any]:
+        """Return what else the template is given, such as Qwen's `enable_thinking`.
+
+        Raises `RequestRefused` for what is no template's but this engine's to say.
+        """
+        given = dict(self.chat_template_kwargs or {})
+        if reserved := sorted(given.keys() & RESERVED_VARIABLES):
+            raise RequestRefused(
+                f"chat_template_kwargs: {reserved[0]} cannot be given here.",
+                "chat_template_kwargs",
+            )
+        if self.reasoning_effort is not None:
+            given.setdefault("reasoning_effort", self.reasoning_effort)
+        return {"documents": self.documents, **given}
 
     def usable_tools(self) -> list[Tool]:
         """Return the tools that the model may call."""
@@ -170,7 +219,7 @@ class ChatRequest(Request, kw_only=True, frozen=True):
         return self.response_format.schema() if self.response_format else None
 
     def refuse_unsupported(self) -> None:
-        """Raise `RequestRefused` for what this engine cannot do."""
+        super().refuse_unsupported()
         if self.functions:
             raise unsupported("functions", "functions, the forerunner of tools")
         self._refuse_bad_tool_choice()
@@ -227,7 +276,7 @@ class CompletionRequest(Request, kw_only=True, frozen=True):
         return prompt_list(self.prompt, "prompt")
 
     def refuse_unsupported(self) -> None:
-        """Raise `RequestRefused` for what this engine cannot do."""
+        super().refuse_unsupported()
         if self.max_tokens == 0 and not self.echo:
             raise RequestRefused(
                 "max_tokens: 0 needs echo: there would be no answer.", "max_tokens"

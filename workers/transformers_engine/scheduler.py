@@ -11,6 +11,10 @@ import torch
 from workers.refusals import GenerationFailed
 from workers.transformers_engine.batch import Batch, Prefill
 from workers.transformers_engine.errors import EngineFull
+from workers.transformers_engine.memory import (
+    give_back_idle_memory,
+    ran_out_of_memory,
+)
 from workers.transformers_engine.sequence import Sequence
 
 logger = logging.getLogger(__name__)
@@ -186,8 +190,8 @@ class Scheduler:
 
 def _fail(sequences: SequenceOf[Sequence], error: Exception) -> None:
     logger.error("A request failed.", exc_info=error)
-    if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
+    if ran_out_of_memory(error):
+        give_back_idle_memory()
         error = GenerationFailed("The engine ran out of memory on this request.")
     for sequence in sequences:
         sequence.fail(error)
