@@ -4,6 +4,7 @@ A wrong worker address was the commonest trouble of people who ran the seed syst
 a worker finds its own: the local end of the route to its controller.
 """
 
+import contextlib
 import errno
 import ipaddress
 import logging
@@ -11,12 +12,15 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from workers.errors import BadAddress, PortTaken
+from workers.errors import BadAddress, BadSetting, PortTaken
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 21002
 NUM_PORTS_TRIED = 200
+MAX_PORT = 65535
+# All addresses of a machine, and by which of them it calls itself.
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared, not bound)
 
 
 def with_scheme(address: str, scheme: str = "http") -> str:
@@ -50,9 +54,25 @@ def worker_address(
         if "://" not in given and urlsplit(address).port is None:
             address = f"{address}:{port}"
         return address
-    if host in ("0.0.0.0", "::"):  # noqa: S104  (compared, not bound)
+    if host in WILDCARDS:
         host = local_address_towards(controller)
     return f"{scheme}://{bracketed(host)}:{port}"
+
+
+def check_worker_address(given: str) -> None:
+    """Raise `BadAddress` for one that no controller would take, which a join would
+    tell once all is loaded."""
+    parts = urlsplit(with_scheme(given))
+    if parts.path or parts.query or parts.fragment:
+        raise BadAddress(
+            f"--worker-address {given} goes on after the port; write it as"
+            " http://host:port."
+        )
+    if parts.hostname in WILDCARDS:
+        raise BadAddress(
+            f"--worker-address {given} is where to bind to (--host), not where to be"
+            " called; leave it out, or name this machine."
+        )
 
 
 def default_host(controller: str | None) -> str:
@@ -105,14 +125,37 @@ def local_address_towards(controller: str) -> str:
     )
 
 
+def check_port(number: int | None, flag: str) -> None:
+    """Raise `BadSetting` for a number that no port can have."""
+    if number is not None and not 0 < number <= MAX_PORT:
+        raise BadSetting(f"{flag} {number} is no port: they go from 1 to {MAX_PORT}.")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def is_out_of_reach(host: str, controller: str) -> bool:
+    """Tell if an engine bound to `host` is on this machine alone, and its controller
+    elsewhere; False as long as the way there is not known."""
+    if not is_loopback(host):
+        return False
+    try:
+        return not is_loopback(local_address_towards(controller))
+    except BadAddress:
+        return False
+
+
 def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
 def local_url(host: str, port: int, scheme: str = "http") -> str:
     """Return the URL under which this very machine reaches a server bound to `host`."""
-    wildcards = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (compared)
-    return f"{scheme}://{bracketed(wildcards.get(host, host))}:{port}"
+    return f"{scheme}://{bracketed(WILDCARDS.get(host, host))}:{port}"
 
 
 @dataclass
@@ -137,19 +180,15 @@ def reserve_port(host: str, wished: int | None) -> ReservedPort:
     Raises `PortTaken`, or `BadAddress` for a `host` that is not this machine's.
     """
     if wished is not None:
-        reserved = _try_port(host, wished)
-        if reserved is None:
-            raise PortTaken(f"Port {wished} is in use; choose another with --port.")
-        return reserved
+        return _reserved(host, wished)
     for number in range(DEFAULT_PORT, DEFAULT_PORT + NUM_PORTS_TRIED):
-        reserved = _try_port(host, number)
-        if reserved is not None:
-            return reserved
+        with contextlib.suppress(PortTaken):
+            return _reserved(host, number)
     last = DEFAULT_PORT + NUM_PORTS_TRIED - 1
     raise PortTaken(f"Ports {DEFAULT_PORT} to {last} are all in use; give --port.")
 
 
-def _try_port(host: str, number: int) -> ReservedPort | None:
+def _reserved(host: str, number: int) -> ReservedPort:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     holder = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -160,8 +199,15 @@ def _try_port(host: str, number: int) -> ReservedPort | None:
             probe.bind((host, number))
     except OSError as error:
         holder.close()
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            return None
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(
+                f"Port {number} is in use; choose another with --port."
+            ) from error
+        if error.errno == errno.EACCES:
+            raise PortTaken(
+                f"Port {number} is not for this user; choose one above 1023 with"
+                " --port."
+            ) from error
         raise BadAddress(
             f"--host {host} cannot be bound to: {error.strerror}."
         ) from error

@@ -23,10 +23,11 @@ import aiohttp
 
 from workers.adapters import AdapterKeeper
 from workers.addresses import (
+    check_worker_address,
     host_to_bind,
+    is_out_of_reach,
     local_url,
     reserve_port,
-    with_scheme,
     worker_address,
 )
 from workers.agent_server import agent_server
@@ -34,13 +35,14 @@ from workers.config import WorkerConfig, worker_config
 from workers.controller_client import ControllerClient
 from workers.engine_client import EngineClient
 from workers.engine_guard import KEY_FILE_VARIABLE
-from workers.errors import BadSetting, CannotStart
+from workers.errors import CannotStart
+from workers.key_files import read_key
 from workers.key_rotation import KeyRotation
 from workers.log_tail import log_tail
 from workers.logs import set_up_logging
 from workers.protocol import Capacity, JoinRequest, ModelOffer, Task
 from workers.registration import Registration
-from workers.state import StateDir, open_state_dir, slug
+from workers.state import StateDir, owned_state_dir, slug
 from workers.supervisor import (
     Engine,
     EngineNeverStarted,
@@ -70,26 +72,23 @@ def run_agent(config: WorkerConfig, make_engine: EngineMaker) -> int:
     """Run until told to stop; return the exit status, or raise `CannotStart`."""
     host = config.host or host_to_bind(config.controller)
     if config.worker_address:
-        with_scheme(config.worker_address)  # say now what is wrong with it
+        check_worker_address(config.worker_address)
+    elif config.controller and is_out_of_reach(host, config.controller):
+        logger.warning(
+            "The engine is bound to %s, where the controller at %s will not reach it:"
+            " leave --host out, or give --worker-address.",
+            host,
+            config.controller,
+        )
     port = reserve_port(host, config.port)
     default_dir = Path("var/workers") / f"{slug(config.name)}-{port.number}"
-    state_dir = open_state_dir(config.state_dir or default_dir)
-    engine = make_engine(config, host, port.number, state_dir.path)
     try:
-        agent = Agent(config, engine, state_dir, (host, port.number))
-        return asyncio.run(agent.run())
+        with owned_state_dir(config.state_dir or default_dir) as state_dir:
+            engine = make_engine(config, host, port.number, state_dir.path)
+            agent = Agent(config, engine, state_dir, (host, port.number))
+            return asyncio.run(agent.run())
     finally:
         port.release()
-
-
-def _key_in(file: Path) -> str:
-    try:
-        key = file.read_text().strip()
-    except OSError as error:
-        raise BadSetting(f"--api-key-file {file}: {error.strerror}.") from error
-    if not key:
-        raise BadSetting(f"--api-key-file {file} is empty.")
-    return key
 
 
 class Agent:
@@ -181,7 +180,7 @@ class Agent:
         if self._config.controller is not None:
             return secrets.token_urlsafe(32)
         if self._config.api_key_file is not None:
-            return _key_in(self._config.api_key_file)
+            return read_key(self._config.api_key_file, "--api-key-file")
         key = secrets.token_urlsafe(32)
         file = self._state_dir.write_engine_key(key)
         logger.info("The engine's API key is in %s.", file)

@@ -9,14 +9,13 @@ Only for Anthropic's and Gemini's own APIs an engine is started that translates.
 import argparse
 import asyncio
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import signal
 import ssl
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from workers.addresses import with_scheme
+from workers.addresses import check_worker_address, with_scheme
 from workers.config import (
     DEFAULT_CONTROLLER,
     DEFAULT_TOKEN_FILE,
@@ -41,12 +40,12 @@ from workers.endpoints import (
     read_endpoints,
     split_upstream,
 )
-from workers.errors import BadSetting, BadStateDir, CannotStart
+from workers.errors import BadSetting, CannotStart
 from workers.foreign_upstream import ForeignUpstream, check_foreign
 from workers.logs import FORMATS, set_up_logging
 from workers.protocol import Task
 from workers.registration import Registration
-from workers.state import StateDir, open_state_dir, slug
+from workers.state import StateDir, open_state_dir, owned_state_dir, slug
 from workers.supervisor import EngineNeverStarted
 from workers.tls import authority
 from workers.upstream_api import UpstreamApi
@@ -84,7 +83,7 @@ def main() -> int:
     set_up_logging(arguments.log_format)
     try:
         config = api_worker_config(arguments)
-        with _owned(config.state_dir):
+        with owned_state_dir(config.state_dir):
             return asyncio.run(_run(config))
     except CannotStart as error:
         sys.stderr.write(f"{error}\n")
@@ -198,7 +197,10 @@ def _endpoint(arguments: argparse.Namespace) -> Endpoint:
 
 
 def _checked_address(given: str | None) -> str | None:
-    return with_scheme(given) if given else None
+    if not given:
+        return None
+    check_worker_address(given)
+    return with_scheme(given)
 
 
 def _models(given: str | None) -> list[dict[str, str]]:
@@ -231,21 +233,6 @@ def _json_or_file(flag: str, text: str | None) -> Any:
         raise BadSetting(
             f"{flag} is neither a JSON object nor a file: {text}: {error.strerror}."
         ) from error
-
-
-@contextlib.contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    """Hold the state folder: two processes of one identity would unseat each other."""
-    open_state_dir(folder)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadStateDir(
-                f"Another api_worker runs with the state folder {folder}; stop it, or"
-                " give another with --state-dir."
-            ) from error
-        yield
 
 
 async def _run(config: ApiWorkerConfig) -> int:

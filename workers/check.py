@@ -18,6 +18,7 @@ import aiohttp
 from workers import controller_check
 from workers.addresses import (
     DEFAULT_PORT,
+    check_port,
     default_host,
     local_url,
     with_scheme,
@@ -31,7 +32,8 @@ from workers.config import (
 )
 from workers.controller_check import Finding, NotWell
 from workers.endpoints import Endpoint, address_for, split_upstream
-from workers.errors import BadSetting, CannotStart
+from workers.errors import CannotStart
+from workers.key_files import read_key
 from workers.protocol import CheckRequest
 from workers.tls import authority
 from workers.upstream_api import api_at
@@ -58,6 +60,7 @@ def main() -> int:
     add("--engine-key-file", type=Path, help="also see whether this key opens it")
     arguments = parser.parse_args()
     try:
+        check_port(arguments.port, "--port")
         return asyncio.run(_check(arguments))
     except CannotStart as error:
         sys.stderr.write(f"{error}\n")
@@ -111,7 +114,8 @@ def _claimed(
 ) -> tuple[CheckRequest, tuple[str, int] | None]:
     """Return what a worker would claim, and where its engine would bind, if it has one
     of its own."""
-    key = _key(arguments.engine_key_file)
+    key_file = arguments.engine_key_file
+    key = read_key(key_file, "--engine-key-file") if key_file else ""
     if arguments.upstream and not api_at(arguments.upstream).is_foreign:
         endpoint = Endpoint(
             name="it",
@@ -163,15 +167,6 @@ async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         pass  # not HTTP, or gone: nothing to tell it
     finally:
         writer.close()
-
-
-def _key(file: Path | None) -> str:
-    if file is None:
-        return ""
-    try:
-        return file.read_text().strip()
-    except OSError as error:
-        raise BadSetting(f"--engine-key-file {file}: {error.strerror}.") from error
 
 
 def _say(mark: str, name: str, text: str) -> None:

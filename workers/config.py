@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
-from workers.addresses import with_scheme
+from workers.addresses import check_port, with_scheme
 from workers.errors import BadSetting
 from workers.logs import FORMATS
-from workers.protocol import ModelName
+from workers.protocol import MAX_WEIGHT, ModelName
 from workers.tls import Certificate, authority
 
 DEFAULT_CONTROLLER = "http://localhost:8000"
@@ -31,13 +31,31 @@ class JoinTokenSource:
     from_environment: str = ""
 
     def read(self) -> str | None:
-        """Return the token as it reads by now, or None while there is none."""
-        if self.file is None:
-            return self.from_environment or None
+        """Return the token as it reads by now, or None while there is none.
+
+        It is the last word, so that all that `join_token` prints may be kept; a mark
+        at the beginning, such as editors on Windows leave, does not count.
+        """
         try:
-            return self.file.read_text().strip() or None
+            words = self._text().split()
         except OSError:
             return None
+        return words[-1] if words and words[-1].isprintable() else None
+
+    def why_unreadable(self) -> str:
+        """Return why there is a file and yet no token; empty if that is not so."""
+        try:
+            self._text()
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            return f"{self} cannot be read: {error.strerror}"
+        return ""
+
+    def _text(self) -> str:
+        if self.file is None:
+            return self.from_environment
+        return self.file.read_text(encoding="utf-8-sig", errors="replace")
 
     def __str__(self) -> str:
         if self.file is None:
@@ -122,10 +140,8 @@ def worker_config(
             "--api-key-file needs --no-register: a registered engine gets a new key"
             " at each start, which only the controller knows."
         )
-    for flag in ("limit_worker_concurrency", "weight", "hung_seconds"):
-        value = getattr(arguments, flag)
-        if value is not None and not value > 0:
-            raise BadSetting(f"--{flag.replace('_', '-')} {value} must be above 0.")
+    _check_numbers(arguments)
+    _check_model_path(arguments.model_path)
     is_alone = arguments.no_register
     return WorkerConfig(
         model_path=arguments.model_path,
@@ -151,6 +167,33 @@ def worker_config(
         controller_ca=arguments.controller_ca and authority(arguments.controller_ca),
         agent_port=arguments.agent_port,
     )
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """Raise `BadSetting` for those that would be found out once all is loaded."""
+    check_port(arguments.port, "--port")
+    check_port(arguments.agent_port, "--agent-port")
+    for flag in ("limit_worker_concurrency", "weight", "hung_seconds"):
+        value = getattr(arguments, flag)
+        if value is not None and not value > 0:
+            raise BadSetting(f"--{flag.replace('_', '-')} {value} must be above 0.")
+    if arguments.weight > MAX_WEIGHT:
+        raise BadSetting(
+            f"--weight {arguments.weight} must not be above {MAX_WEIGHT:g}."
+        )
+    if not arguments.drain_seconds >= 0:
+        raise BadSetting(
+            f"--drain-seconds {arguments.drain_seconds} must not be below 0."
+        )
+
+
+def _check_model_path(path: str) -> None:
+    """Raise `BadSetting` for what can be nothing but a path, and leads nowhere.
+
+    Anything else may be a name on the model hub, which the engine knows.
+    """
+    if path.startswith(("/", "./", "../", "~")) and not Path(path).exists():
+        raise BadSetting(f"--model-path {path}: there is no such file or folder here.")
 
 
 def _certificate(certfile: Path | None, keyfile: Path | None) -> Certificate | None:

@@ -167,13 +167,12 @@ async def clock(session: aiohttp.ClientSession, controller: str) -> Finding:
 def join_token(source: JoinTokenSource) -> str:
     """Return the token; raises `NotWell` if there is none that could be one."""
     token = source.read()
+    if token is None and (reason := source.why_unreadable()):
+        repair = f"Let this user read it: chmod or chown {source.file}."
+        raise NotWell("token file", reason, repair)
     if token is None:
-        unreadable = source.file is not None and source.file.exists()
-        if unreadable and source.file is not None and source.file.stat().st_size:
-            repair = f"Let this user read it: chmod or chown {source.file}."
-            raise NotWell("token file", f"{source} cannot be read", repair)
         raise NotWell("token file", f"there is no join token in {source}", MAKE_ONE)
-    if not token.startswith(TOKEN_PREFIX) or len(token.split()) != 1:
+    if not token.startswith(TOKEN_PREFIX):
         raise NotWell(
             "token file",
             f"what is in {source} is no join token: one begins with {TOKEN_PREFIX}",

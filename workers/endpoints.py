@@ -7,7 +7,6 @@ import_endpoints` writes::
                     "key": "sk-...", "models": [{"name": "gpt-4o"}]}]}
 """
 
-import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +15,16 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from msgspec import Meta, Struct, field
 
-from workers.addresses import bracketed, local_address_towards, with_scheme
+from workers.addresses import (
+    bracketed,
+    check_worker_address,
+    is_loopback,
+    local_address_towards,
+    with_scheme,
+)
 from workers.errors import BadAddress, BadSetting
-from workers.protocol import ModelName, NonNegativeInt, PositiveInt, Task
+from workers.key_files import read_key
+from workers.protocol import ModelName, NonNegativeInt, PositiveInt, Task, Weight
 from workers.upstream_api import UpstreamApi, api_at
 
 DEFAULT_BASE_PATH = "/v1"
@@ -69,7 +75,7 @@ class Endpoint(
     can_continue: bool = False
     exclusive: bool = False
     max_concurrency: PositiveInt = DEFAULT_CONCURRENCY
-    weight: Annotated[float, Meta(gt=0.0, le=1000.0)] = 1.0
+    weight: Weight = 1.0
     labels: dict[str, str] = {}
     extra_body: dict[str, Any] = {}
     extra_headers: dict[str, str] = {}
@@ -82,15 +88,7 @@ class Endpoint(
         """Return the key as it reads by now; raises `BadSetting`."""
         if not self.key_file:
             return self.key
-        try:
-            key = Path(self.key_file).read_text().strip()
-        except OSError as error:
-            raise BadSetting(
-                f"The upstream's key file {self.key_file}: {error.strerror}."
-            ) from error
-        if not key:
-            raise BadSetting(f"The upstream's key file {self.key_file} is empty.")
-        return key
+        return read_key(Path(self.key_file), "The upstream's key file")
 
 
 class EndpointsFile(Struct, kw_only=True, frozen=True):
@@ -117,7 +115,7 @@ def read_endpoints(file: Path) -> list[Endpoint]:
     for endpoint in endpoints:
         split_upstream(endpoint.upstream)
         if endpoint.worker_address:
-            with_scheme(endpoint.worker_address)
+            check_worker_address(endpoint.worker_address)
     return endpoints
 
 
@@ -147,20 +145,13 @@ def address_for(controller: str, endpoint: Endpoint) -> str:
         return with_scheme(endpoint.worker_address)
     address, _ = split_upstream(endpoint.upstream)
     parts = urlsplit(address)
-    if not _is_loopback(parts.hostname or ""):
+    if not is_loopback(parts.hostname or ""):
         return address
     ours = local_address_towards(controller)
-    if _is_loopback(ours):
+    if is_loopback(ours):
         return address
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{bracketed(ours)}{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def split_upstream(upstream: str) -> tuple[str, str]:

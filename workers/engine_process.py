@@ -12,9 +12,11 @@ from pathlib import Path
 
 from workers.engine_guard import KEY_VARIABLE
 from workers.engine_output import EngineOutput
+from workers.state import cannot_write
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 KILL_AFTER_SECONDS = 8.0
+USAGE_ERROR = 2
 # The agent's own secrets, which are none of the engine's business.
 WITHHELD_VARIABLES = ("SWITCHYARD_JOIN_TOKEN",)
 
@@ -45,11 +47,18 @@ class EngineProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def refused_its_flags(self) -> bool:
+        """Whether it ended at once because of its command line, as argparse does."""
+        return self._process.returncode == USAGE_ERROR
+
     async def wait(self) -> str:
         """Wait until the engine ends; return how it did, for the log."""
         status = await self._process.wait()
         self.kill()  # what the engine itself started must not live on: vLLM's core
         await self._output.last_lines()
+        if status == -signal.SIGKILL:
+            return "was ended by SIGKILL, as the kernel does where memory runs out"
         if status < 0:
             return f"was ended by {signal.Signals(-status).name}"
         return f"ended with status {status}"
@@ -135,8 +144,11 @@ def import_folder(inside: Path) -> Path:
     installed beside another torch; so the folder holds a link to our package alone.
     """
     folder = inside / "import"
-    folder.mkdir(exist_ok=True)
     link = folder / "workers"
-    link.unlink(missing_ok=True)
-    link.symlink_to(Path(__file__).resolve().parent, target_is_directory=True)
+    try:
+        folder.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path(__file__).resolve().parent, target_is_directory=True)
+    except OSError as error:
+        raise cannot_write(inside, error) from error
     return folder

@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 from workers.engine_client import EngineClient
+from workers.errors import BadStateDir
 from workers.log_tail import log_tail
 from workers.registration import Registration
 from workers.state import StateDir
@@ -33,8 +34,8 @@ class KeyRotation:
         log_tail.hide(new)
         try:
             self._state_dir.write_engine_keys([new, old])
-        except OSError as error:
-            logger.error("The engine's key cannot be changed: %s.", error)
+        except BadStateDir as error:
+            logger.error("The engine's key cannot be changed: %s", error)
             return
         self._client.key = new
         logger.info("The operator wishes a new key for the engine; joining with it.")
@@ -46,7 +47,7 @@ class KeyRotation:
         await asyncio.sleep(OVERLAP_SECONDS)
         try:
             self._state_dir.write_engine_keys([new])
-        except OSError as error:
-            logger.error("The engine's former key is still good: %s.", error)
+        except BadStateDir as error:
+            logger.error("The engine's former key is still good: %s", error)
         else:
             logger.info("The engine's former key opens it no more.")

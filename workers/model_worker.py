@@ -3,15 +3,17 @@
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from workers.agent import run_worker
 from workers.config import WorkerConfig, add_worker_arguments, model_names
 from workers.engine_process import EngineCommand, import_folder
+from workers.errors import BadSetting
 from workers.supervisor import Engine
 
 DEFAULT_CONCURRENCY = 16
@@ -97,6 +99,11 @@ def transformers_engine(
     options: EngineOptions,
 ) -> Engine:
     """Return the engine that serves the models of `options` at `host` and `port`."""
+    served = [
+        model_names(names, path)
+        for path, names in zip(options.paths, options.names, strict=True)
+    ]
+    _check_distinct(served)
     concurrency = config.max_concurrency or DEFAULT_CONCURRENCY
     flags: dict[str, object] = {
         "--host": host,
@@ -126,11 +133,18 @@ def transformers_engine(
         name="transformers",
         command=EngineCommand(arguments=arguments, environment=environment),
         max_concurrency=concurrency,
-        other_models=tuple(
-            model_names(names, path)
-            for path, names in zip(options.paths[1:], options.names[1:], strict=True)
-        ),
+        other_models=tuple(served[1:]),
     )
+
+
+def _check_distinct(names: Sequence[Sequence[str]]) -> None:
+    """Raise `BadSetting` where two models bear one name: one would hide the other."""
+    times = Counter(chain.from_iterable(names))
+    if twice := [name for name, number in times.items() if number > 1]:
+        raise BadSetting(
+            f"Two models would be called {twice[0]!r}: give each a name of its own,"
+            " with a --model-names for each --model-path."
+        )
 
 
 if __name__ == "__main__":

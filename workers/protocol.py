@@ -27,6 +27,7 @@ from msgspec import Meta, Struct, field
 PROTOCOL_VERSION = 1
 
 MAX_REASON = 500
+MAX_WEIGHT = 1000.0
 MAX_LOG_LINES = 200
 MAX_LOG_LINE = 500  # characters
 NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none
@@ -34,6 +35,7 @@ NO_NUL = r"^[^\x00]*$"  # PostgreSQL stores none
 NonNegativeInt = Annotated[int, Meta(ge=0)]
 LogLine = Annotated[str, Meta(max_length=MAX_LOG_LINE, pattern=NO_NUL)]
 PositiveInt = Annotated[int, Meta(ge=1)]
+Weight = Annotated[float, Meta(gt=0.0, le=MAX_WEIGHT)]
 Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
 ModelName = Annotated[
     str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")
@@ -136,7 +138,7 @@ class JoinRequest(Struct, kw_only=True, frozen=True):
     """New at every start of the engine, with which lifetime counters begin from 0."""
     models: Annotated[list[ModelOffer], Meta(min_length=1, max_length=256)]
     capacity: Capacity
-    weight: Annotated[float, Meta(gt=0.0, le=1000.0)] = 1.0
+    weight: Weight = 1.0
     labels: dict[str, str] = {}
     engine_key: Annotated[str, Meta(max_length=500)] = ""
     """The bearer key that guards the engine; empty only with a keyless join token."""

@@ -14,7 +14,7 @@ import msgspec
 from workers.backoff import Backoff
 from workers.config import JoinTokenSource
 from workers.controller_client import ControllerAway, ControllerClient, Refused
-from workers.errors import BadAddress
+from workers.errors import BadAddress, BadStateDir
 from workers.log_tail import log_tail
 from workers.metrics_scrape import EngineNumbers
 from workers.protocol import (
@@ -111,6 +111,7 @@ class Registration(Generic[RunT]):
         self.drain_wished = False
         self.drain_told = asyncio.Event()
         self.membership: Membership | None = None
+        self._identity: Identity | None = None
         self._token = token
         self._controller = controller
         self._client = client
@@ -182,15 +183,13 @@ class Registration(Generic[RunT]):
             try:
                 membership = await self._join(run)
             except NoJoinToken as trouble:
-                self._say_trouble("Waiting for a join token: %s", trouble)
+                self._say_why_not_joined(trouble)
                 await asyncio.sleep(TOKEN_POLL_SECONDS)
             except (ControllerAway, BadAddress) as trouble:
-                self._say_trouble(
-                    f"Waiting for the controller at {self._controller}: %s", trouble
-                )
+                self._say_why_not_joined(trouble)
                 await asyncio.sleep(backoff.next_pause())
             except Refused as trouble:
-                self._say_trouble("The controller refuses this worker: %s", trouble)
+                self._say_why_not_joined(trouble)
                 await self._pause_or_new_token(backoff.next_pause())
             else:
                 self._last_trouble = ""  # that we joined has been said
@@ -226,7 +225,7 @@ class Registration(Generic[RunT]):
         """Join by our own credential, or else by the join token."""
         self._is_outdated = False
         request = self._describe(run)
-        identity = self._state_dir.read_identity(self._controller)
+        identity = self._known_identity()
         if identity is not None:
             known = msgspec.structs.replace(request, worker_id=identity.worker_id)
             try:
@@ -239,14 +238,19 @@ class Registration(Generic[RunT]):
         token = self._token.read()
         log_tail.hide(token or "")
         if token is None:
-            raise NoJoinToken(
-                f"none in {self._token}. Make one with"
-                " `python manage.py join_token` where the controller runs."
-            )
+            raise self._no_token()
         answer = await self._client.join(request, token)
         if not answer.credential:
             raise ControllerAway("it took the worker without giving it a credential")
         return self._take_place(answer, answer.credential, request)
+
+    def _no_token(self) -> NoJoinToken:
+        if reason := self._token.why_unreadable():
+            return NoJoinToken(f"{reason}. Let this user read it.")
+        return NoJoinToken(
+            f"none in {self._token}. Make one with"
+            " `python manage.py join_token` where the controller runs."
+        )
 
     def _take_place(
         self, answer: JoinAnswer, old_credential: str, request: JoinRequest
@@ -257,7 +261,7 @@ class Registration(Generic[RunT]):
             credential=answer.credential or old_credential,
         )
         log_tail.hide(identity.credential)
-        self._state_dir.write_identity(identity)
+        self._keep(identity)
         self._refusal = ""
         if not self._is_outdated:
             self._has_joined.set()
@@ -274,6 +278,21 @@ class Registration(Generic[RunT]):
             heartbeat_seconds=answer.heartbeat_seconds,
         )
 
+    def _known_identity(self) -> Identity | None:
+        return self._identity or self._state_dir.read_identity(self._controller)
+
+    def _keep(self, identity: Identity) -> None:
+        # First here: the token that bought it may be spent, and the disk full.
+        self._identity = identity
+        try:
+            self._state_dir.write_identity(identity)
+        except BadStateDir as error:
+            logger.error(
+                "%sJoined, but started again it will need a new join token: %s",
+                self._prefix,
+                error,
+            )
+
     # Heartbeats
 
     async def _heartbeat_while_loading(self) -> None:
@@ -281,7 +300,7 @@ class Registration(Generic[RunT]):
 
         The row's address and models are those of before; the join renews them.
         """
-        identity = self._state_dir.read_identity(self._controller)
+        identity = self._known_identity()
         if self._served.current is not None:
             return
         if identity is None:
@@ -298,9 +317,11 @@ class Registration(Generic[RunT]):
         ready.add_done_callback(lambda _: self.wake())
         try:
             while not ready.done():
-                with contextlib.suppress(ControllerAway):  # a join will say so
+                try:
                     await self._heartbeat(loading)
                     self.membership = loading
+                except ControllerAway as trouble:
+                    self._say_why_not_joined(trouble)
                 await self._pause(loading.heartbeat_seconds)
         except Refused:
             return  # we left, or were removed: a join will say what is missing
@@ -308,13 +329,19 @@ class Registration(Generic[RunT]):
             ready.cancel()
 
     async def _announce_while_loading(self) -> None:
-        """Let the operator who waits for this worker know that it is under way."""
+        """Let the operator who waits for this worker know that it is under way.
+
+        What a join would fail by is said now: loading may take an hour.
+        """
         ready = asyncio.create_task(self._served.ready())
         ready.add_done_callback(lambda _: self.wake())
         try:
             while not ready.done():
-                with contextlib.suppress(ControllerAway, Refused):  # a join says so
+                try:
                     await self._announce()
+                    self._last_trouble = ""
+                except (NoJoinToken, ControllerAway, Refused) as trouble:
+                    self._say_why_not_joined(trouble)
                 await self._pause(FIRST_HEARTBEAT_SECONDS)
         finally:
             ready.cancel()
@@ -322,7 +349,7 @@ class Registration(Generic[RunT]):
     async def _announce(self) -> None:
         token = self._token.read()
         if token is None:
-            return
+            raise self._no_token()
         log_tail.hide(token)
         numbers = await self._served.numbers()
         state, progress = self._served.state, numbers.loading_progress
@@ -341,9 +368,9 @@ class Registration(Generic[RunT]):
                 await self._heartbeat(membership)
                 self._say_all_is_well()
             except ControllerAway as trouble:
-                self._say_trouble("The controller does not hear us: %s", trouble)
+                self._say_trouble(f"The controller does not hear us: {trouble}")
             except Refused as refusal:
-                self._say_trouble("The controller refuses our heartbeat: %s", refusal)
+                self._say_trouble(f"The controller refuses our heartbeat: {refusal}")
                 if _is_unknown(refusal):
                     return
             await self._pause(membership.heartbeat_seconds)
@@ -416,9 +443,18 @@ class Registration(Generic[RunT]):
             self._last_trouble = ""
             logger.info("%sThe controller hears us again.", self._prefix)
 
-    def _say_trouble(self, sentence: str, trouble: Exception) -> None:
+    def _say_why_not_joined(self, trouble: Exception) -> None:
+        if isinstance(trouble, NoJoinToken):
+            self._say_trouble(f"Waiting for a join token: {trouble}")
+        elif isinstance(trouble, Refused):
+            self._say_trouble(f"The controller refuses this worker: {trouble}")
+        else:
+            where = self._controller
+            self._say_trouble(f"Waiting for the controller at {where}: {trouble}")
+
+    def _say_trouble(self, trouble: str) -> None:
         """Log a trouble when it is new and then each minute, not at each try."""
-        text = self._prefix + sentence % trouble
+        text = self._prefix + trouble
         now = time.monotonic()
         if text != self._last_trouble or now - self._trouble_said_at >= REPEAT_SECONDS:
             self._last_trouble, self._trouble_said_at = text, now

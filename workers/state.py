@@ -3,10 +3,12 @@
 All of it lies in one folder that only its owner may enter.
 """
 
+import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,16 +56,20 @@ class StateDir:
         return self._write("engine_keys", "\n".join(keys).encode() + b"\n")
 
     def _write(self, name: str, content: bytes) -> Path:
+        """Write a file that its owner alone may read; raises `BadStateDir`."""
         # A new file renamed over the old one: a full disk never leaves half a
         # credential. mkstemp makes it readable by its owner alone.
-        handle, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(temporary, self.path / name)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            handle, temporary = tempfile.mkstemp(dir=self.path, prefix=f".{name}.")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                os.replace(temporary, self.path / name)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         return self.path / name
 
 
@@ -78,6 +84,36 @@ def open_state_dir(path: Path) -> StateDir:
             " give another with --state-dir."
         ) from error
     return StateDir(path)
+
+
+@contextmanager
+def owned_state_dir(path: Path) -> Iterator[StateDir]:
+    """Open the folder at `path`, as the one process that runs with it.
+
+    Two of one identity would unseat each other at the controller, over and over, and
+    one would change the other's engine key.
+    """
+    state_dir = open_state_dir(path)
+    try:
+        file = (path / "lock").open("w")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadStateDir(
+                f"Another worker runs with the state folder {path}; stop it, or give"
+                " another with --state-dir."
+            ) from error
+        yield state_dir
+
+
+def cannot_write(path: Path, error: OSError) -> BadStateDir:
+    return BadStateDir(
+        f"The state folder {path} cannot be written to ({error.strerror}); make room,"
+        " or give another with --state-dir."
+    )
 
 
 def slug(text: str) -> str:

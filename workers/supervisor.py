@@ -109,17 +109,30 @@ class EngineSupervisor:
             self.state = WorkerState.FAILED
             ever_ready = ever_ready or was_ready
             num_failed_starts += not ever_ready
-            if num_failed_starts == MAX_FAILED_FIRST_STARTS:
-                raise EngineNeverStarted(
-                    f"The engine {ending}, {num_failed_starts} times, before it was"
-                    " ready. Its own lines above say why."
-                )
+            self._give_up_if_in_vain(ending, num_failed_starts, ever_ready)
             if time.monotonic() - started_at > HEALTHY_AFTER_SECONDS:
                 backoff.reset()
             pause = backoff.next_pause()
             logger.error("The engine %s; starting it again in %.1f s.", ending, pause)
             self.num_restarts += 1
             await asyncio.sleep(pause)
+
+    def _give_up_if_in_vain(
+        self, ending: str, num_failed_starts: int, ever_ready: bool
+    ) -> None:
+        """Raise `EngineNeverStarted` where another start would end as the last one."""
+        if ever_ready:
+            return
+        if self._process is not None and self._process.refused_its_flags:
+            raise EngineNeverStarted(
+                f"The engine {ending}: it cannot be started like this. Its own lines"
+                " above say why."
+            )
+        if num_failed_starts == MAX_FAILED_FIRST_STARTS:
+            raise EngineNeverStarted(
+                f"The engine {ending}, {num_failed_starts} times, before it was"
+                " ready. Its own lines above say why."
+            )
 
     async def ready(self) -> EngineRun:
         """Return the engine's present run, waiting until there is one."""

@@ -29,7 +29,7 @@ async def check(request: CheckRequest, bearer: str) -> CheckAnswer:
         except WorkerRefused as refused:
             steps.append(
                 CheckStep(
-                    name="seen from the controller",
+                    name="way back",
                     is_well=False,
                     message=refused.message,
                     code=refused.code or "",

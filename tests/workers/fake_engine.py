@@ -1,6 +1,7 @@
 """An engine without a model: what an agent asks for, and a way to make it crash.
 
-It does completions; a model named `embedder` does embeddings, `idler` nothing.
+It does completions; a model named `embedder` does embeddings, `idler` nothing;
+`cannot-load` and `refuses-its-flags` end it at once.
 `POST /crash` ends it, `POST /hang` makes it stop answering, `POST /stall` makes it
 get nothing done while it answers, `POST /busy` and `POST /idle` set how many requests
 it claims to run. Where the folder holds a file `loading`, it says what that says and
@@ -118,6 +119,8 @@ def adapter_card(name: str) -> dict[str, str | None]:
 if __name__ == "__main__":
     if sys.argv[3] == "cannot-load":
         sys.exit("This model cannot be loaded.")
+    if sys.argv[3] == "refuses-its-flags":
+        sys.exit(2)
     while LOADING.exists():
         sys.stderr.write(LOADING.read_text())
         time.sleep(0.05)

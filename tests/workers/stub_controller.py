@@ -111,6 +111,8 @@ class StubController:
         checked = msgspec.json.decode(await request.read(), type=CheckRequest)
         self.checks.append((bearer, checked))
         await self._tell()
+        if bearer not in self.tokens:
+            return refusal(401, RefusalCode.TOKEN_INVALID, "Unknown join token")
         return as_json(CheckAnswer(steps=[]))
 
     async def leave(self, request: web.Request) -> web.Response:

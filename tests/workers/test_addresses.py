@@ -1,3 +1,4 @@
+import errno
 import socket
 
 import pytest
@@ -77,3 +78,43 @@ def test_a_wished_port_in_use_is_refused_by_number() -> None:
 
         with pytest.raises(PortTaken, match=str(port)):
             addresses.reserve_port("127.0.0.1", port)
+
+
+def test_a_port_that_only_root_may_use_is_not_said_to_be_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+
+    with pytest.raises(PortTaken, match="Port 80 is not for this user"):
+        addresses.reserve_port("127.0.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("http://gpu1:21002/v1", "goes on after the port"),
+        ("gpu1?x", "goes on after the port"),
+        ("0.0.0.0", "not where to be called"),
+        ("http://[::]:21002", "not where to be called"),
+        ("ftp://gpu1", "not an address"),
+    ],
+)
+def test_a_worker_address_that_no_controller_takes_is_refused_at_the_start(
+    address: str, complaint: str
+) -> None:
+    addresses.check_worker_address("https://gpu1.lan:21002/")
+    with pytest.raises(BadAddress, match=complaint):
+        addresses.check_worker_address(address)
+
+
+def test_an_engine_on_loopback_is_out_of_a_distant_controllers_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not addresses.is_out_of_reach("127.0.0.1", "http://127.0.0.1:8000")
+    monkeypatch.setattr(addresses, "local_address_towards", lambda _: "10.0.0.7")
+
+    assert addresses.is_out_of_reach("localhost", "http://10.0.0.2:8000")
+    assert not addresses.is_out_of_reach("0.0.0.0", "http://10.0.0.2:8000")

@@ -93,7 +93,10 @@ async def test_a_refused_token_is_named_with_its_repair_and_read_anew(
     (tmp_path / "token").write_text("good")
     await worker.says("Joined ")
 
-    assert {bearer for bearer, _ in controller.joins} == {"bad", "good"}
+    # The first is refused at a join, or before it, while the engine loads.
+    told = [*controller.checks, *controller.joins]
+    assert {bearer for bearer, _ in told} == {"bad", "good"}
+    assert controller.joins[-1][0] == "good"
 
 
 async def test_a_missing_token_file_is_waited_for(
@@ -260,7 +263,7 @@ async def test_a_killed_engine_is_started_again(
     await controller.until(lambda: bool(controller.heartbeats))
 
     os.kill(engine_pid(controller), signal.SIGKILL)
-    await worker.says("The engine was ended by SIGKILL; starting it again in")
+    await worker.says("was ended by SIGKILL, as the kernel does where memory runs out;")
     await controller.until(lambda: len(controller.joins) == 2)
 
 
@@ -479,3 +482,49 @@ async def test_a_port_in_use_is_one_line(
 
         assert await worker.ended() == 2
     assert worker.log == f"Port {port} is in use; choose another with --port.\n"
+
+
+async def test_a_second_worker_with_the_same_state_folder_is_one_line(
+    controller: StubController, start_worker: StartWorker
+) -> None:
+    await start_worker()
+    await controller.until(lambda: bool(controller.joins))
+
+    second = await start_worker()
+
+    assert await second.ended() == 2
+    assert second.log.startswith("Another worker runs with the state folder state;")
+    assert len(second.log.splitlines()) == 1
+
+
+async def test_an_engine_that_refuses_its_flags_is_not_tried_again(
+    start_worker: StartWorker,
+) -> None:
+    worker = await start_worker("--model-names", "refuses-its-flags")
+
+    assert await worker.ended() == 1
+    assert "The engine ended with status 2: it cannot be started like" in worker.log
+    assert "starting it again" not in worker.log
+
+
+@pytest.mark.parametrize(
+    ("token", "trouble"),
+    [
+        ("", "Waiting for a join token: none in the file token"),
+        ("bad", "refuses this worker: Unknown join token. Make a new one"),
+    ],
+)
+async def test_what_a_join_will_fail_by_is_said_while_the_engine_loads(
+    controller: StubController,
+    start_worker: StartWorker,
+    tmp_path: Path,
+    token: str,
+    trouble: str,
+) -> None:
+    (tmp_path / "loading").write_text("")
+    (tmp_path / "token").write_text(token)
+
+    worker = await start_worker()
+
+    await worker.says(trouble)
+    assert not controller.joins

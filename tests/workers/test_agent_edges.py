@@ -6,9 +6,13 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from tests.servers import free_port
 from tests.workers.agents import StartWorker, call
@@ -55,6 +59,37 @@ async def test_an_engine_behind_tls_is_offered_as_https(
         certificate.trusted().wrap_socket(link) as secured,
     ):
         assert secured.version()
+
+
+async def test_an_engine_whose_certificate_is_out_of_date_is_left_to_the_controller(
+    controller: StubController, start_worker: StartWorker, certificate: Certificate
+) -> None:
+    """Its agent hears it all the same, as where the machine's clock is wrong."""
+    days_ago = [datetime.now(UTC) - timedelta(days=days) for days in (3, 2)]
+    old = signed_anew(certificate, *days_ago)
+
+    await start_worker(*old.flags)
+
+    await controller.until(lambda: bool(controller.joins))
+
+
+def signed_anew(
+    certificate: Certificate, start: datetime, end: datetime
+) -> Certificate:
+    """The same certificate for another time."""
+    now = x509.load_pem_x509_certificate(certificate.certfile.read_bytes())
+    key = load_pem_private_key(certificate.keyfile.read_bytes(), password=None)
+    builder = x509.CertificateBuilder(
+        issuer_name=now.issuer,
+        subject_name=now.subject,
+        public_key=now.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=start,
+        not_valid_after=end,
+    )
+    file = certificate.certfile.with_name("old.pem")
+    file.write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
+    return Certificate(file, certificate.keyfile)
 
 
 async def test_a_controllers_own_authority_is_trusted_if_named(

@@ -237,4 +237,4 @@ def test_a_state_folder_serves_one_process_at_a_time(
         with running_api_worker(product, tmp_path / "2", *flags, *state) as second:
             assert second.process.wait(20) == 2
 
-    assert "Another api_worker runs with the state folder" in second.log
+    assert "Another worker runs with the state folder" in second.log

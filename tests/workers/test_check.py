@@ -294,3 +294,9 @@ def answer_nonsense(server: socket.socket) -> None:
         return
     with connection:
         connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+
+def test_a_port_that_is_none_is_one_line() -> None:
+    status, words = check("--port", "70000")
+
+    assert (status, words) == (2, "--port 70000 is no port: they go from 1 to 65535.\n")

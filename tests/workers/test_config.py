@@ -6,6 +6,7 @@ import pytest
 
 from workers.config import WorkerConfig, add_worker_arguments, worker_config
 from workers.errors import BadSetting
+from workers.model_worker import EngineOptions, transformers_engine
 
 
 def config_of(*flags: str, **environment: str) -> WorkerConfig:
@@ -95,3 +96,70 @@ def test_a_key_file_without_no_register_is_refused() -> None:
 def test_a_number_that_makes_no_sense_is_refused_by_its_flag(flag: str) -> None:
     with pytest.raises(BadSetting, match=flag):
         config_of(flag, "0")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--port", "70000"),
+        ("--port", "0"),
+        ("--agent-port", "-1"),
+        ("--weight", "1001"),
+        ("--weight", "inf"),
+        ("--drain-seconds", "-1"),
+        ("--drain-seconds", "nan"),
+    ],
+)
+def test_a_number_that_nothing_can_be_done_with_is_refused_at_the_start(
+    flag: str, value: str
+) -> None:
+    with pytest.raises(BadSetting, match=f"{flag} {value}"):
+        config_of(flag, value)
+
+
+@pytest.mark.parametrize("path", ["/no/such/model", "./none", "~/none"])
+def test_a_path_that_leads_nowhere_is_refused_before_an_engine_is_tried(
+    path: str,
+) -> None:
+    with pytest.raises(BadSetting, match=f"--model-path {path}: there is no such"):
+        config_of("--model-path", path)
+
+
+def test_a_name_on_the_model_hub_is_the_engines_to_find() -> None:
+    assert config_of("--model-path", "org/model").model_path == "org/model"
+
+
+def test_all_that_join_token_prints_may_be_kept_as_the_token() -> None:
+    printed = "New one-time join token, shown once: sy-join-abc\n"
+    token = config_of("--join-token-file", "token").token
+
+    Path("token").write_text(printed)
+    assert token.read() == "sy-join-abc"
+    Path("token").write_text(printed, encoding="utf-8-sig")
+    assert token.read() == "sy-join-abc"
+
+
+def test_a_token_file_that_is_no_text_holds_no_token() -> None:
+    token = config_of("--join-token-file", "token").token
+
+    Path("token").write_bytes(bytes(range(256)))
+
+    assert token.read() is None
+
+
+def test_a_token_file_that_cannot_be_read_is_told_from_none() -> None:
+    token = config_of("--join-token-file", "token").token
+    assert token.why_unreadable() == ""
+
+    Path("token").mkdir()
+
+    assert token.read() is None
+    assert token.why_unreadable() == "the file token cannot be read: Is a directory"
+
+
+def test_two_models_of_one_process_need_two_names(tmp_path: Path) -> None:
+    paths = ("/models/one/model", "/models/two/model")
+    options = EngineOptions(paths=paths, names=("model", "model"))
+
+    with pytest.raises(BadSetting, match="Two models would be called 'model'"):
+        transformers_engine(config_of(), "127.0.0.1", 21002, tmp_path, options=options)

@@ -1,8 +1,11 @@
 """A registration in this process, where waiting is made short."""
 
 import asyncio
+import errno
 import logging
+import tempfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import aiohttp
 import pytest
@@ -101,3 +104,62 @@ async def test_whoever_waits_for_a_join_hears_of_it_if_another_is_wished_too(
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert len(controller.joins) == 2
+
+
+async def test_a_worker_whose_disk_was_full_at_its_join_comes_back_without_a_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its one-time token is spent: who it is must not be lost with the file."""
+    (tmp_path / "token").write_text("good")
+    state = open_state_dir(tmp_path / "state")
+    error = OSError(errno.ENOSPC, "No space left on device")
+    controller = StubController()
+    async with controller.running(), aiohttp.ClientSession() as session:
+        registered = Registration(
+            JoinTokenSource(tmp_path / "token"),
+            controller.url,
+            ControllerClient(session, controller.url),
+            Served(),
+            describe,
+            state,
+            on_stop=lambda: None,
+        )
+        with monkeypatch.context() as full:
+            full.setattr(tempfile, "mkstemp", Mock(side_effect=error))
+            running = asyncio.create_task(registered.run())
+            await controller.until(lambda: bool(controller.heartbeats))
+        controller.tokens.clear()
+        registered.join_again()
+        await controller.until(lambda: len(controller.joins) == 2)
+        bearer, joined = controller.joins[1]
+
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert (bearer, joined.worker_id) == ("credential-of-w1", "w1")
+    assert "it will need a new join token" in caplog.text
+    assert "No space left on device" in caplog.text
+
+
+async def test_an_address_with_a_percent_sign_can_be_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    controller = "http://[fe80::1%eth0]:9"
+    (tmp_path / "token").write_text("good")
+    async with aiohttp.ClientSession() as session:
+        registered = Registration(
+            JoinTokenSource(tmp_path / "token"),
+            controller,
+            ControllerClient(session, "http://127.0.0.1:9"),
+            Served(),
+            describe,
+            open_state_dir(tmp_path / "state"),
+            on_stop=lambda: None,
+        )
+        said = asyncio.Event()
+        monkeypatch.setattr(caplog.handler, "flush", said.set)
+        running = asyncio.create_task(registered.run())
+        async with asyncio.timeout(20):
+            await said.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert f"Waiting for the controller at {controller}: nothing answers" in caplog.text

@@ -1,6 +1,12 @@
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from workers.state import Identity, open_state_dir, slug
+import pytest
+
+from workers.errors import BadStateDir
+from workers.state import Identity, open_state_dir, owned_state_dir, slug
 
 IDENTITY = Identity(controller="http://c", worker_id="7", credential="secret")
 
@@ -31,6 +37,40 @@ def test_a_damaged_identity_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "identity.json").write_text('{"controller":')
 
     assert state.read_identity("http://c") is None
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow, as on a disk without room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path: Path) -> None:
+    state = open_state_dir(tmp_path)
+    state.write_identity(IDENTITY)
+
+    with full_disk(), pytest.raises(BadStateDir, match=f"{tmp_path} cannot be written"):
+        state.write_engine_key("key")
+
+    assert state.read_identity("http://c") == IDENTITY
+    assert [path.name for path in tmp_path.iterdir()] == ["identity.json"]
+
+
+def test_a_folder_is_one_workers_at_a_time(tmp_path: Path) -> None:
+    with (
+        owned_state_dir(tmp_path),
+        pytest.raises(BadStateDir, match=f"Another worker runs with .*{tmp_path}"),
+        owned_state_dir(tmp_path),
+    ):
+        pass
+
+    with owned_state_dir(tmp_path) as state:
+        assert state.path == tmp_path
 
 
 def test_a_slug_is_a_safe_folder_name() -> None:

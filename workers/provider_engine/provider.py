@@ -17,6 +17,7 @@ from any_llm.types.model import Model
 from pydantic import ValidationError
 
 from workers.errors import BadSetting
+from workers.key_files import read_key
 from workers.provider_engine.failures import misfit, refusal_of
 from workers.upstream_api import UpstreamApi
 
@@ -39,15 +40,17 @@ class UpstreamKey:
     def read(self) -> str:
         """Return the key; the last one while its file is away or empty."""
         if self._file is not None:
-            with contextlib.suppress(OSError):  # in the middle of being replaced
+            # In the middle of being replaced, it may hold anything.
+            with contextlib.suppress(OSError, BadSetting):
                 self._read_if_changed(self._file)
         return self._key
 
     def _read_if_changed(self, file: Path) -> None:
         status = os.stat(file)
         read_at = status.st_mtime_ns, status.st_ino
-        if read_at != self._read_at and (key := file.read_text().strip()):
-            self._key, self._read_at = key, read_at
+        if read_at != self._read_at:
+            self._key = read_key(file, "The upstream's key file")
+            self._read_at = read_at
 
 
 @dataclass(frozen=True, kw_only=True)
