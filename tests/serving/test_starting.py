@@ -16,6 +16,7 @@ from tests.product import (
     manage,
     quick_product,
 )
+from tests.servers import free_port
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,23 @@ def test_a_refused_start_is_one_line_and_a_failure(var_dir: Path):
     assert refused.returncode == 1
     (line,) = refused.stdout.splitlines()
     assert line.startswith("CommandError: --workers above 1 needs REDIS_URL")
+
+
+def last_line_of(var_dir: Path, *command: str) -> str:
+    """Of a command that must fail, without a traceback."""
+    refused = manage(var_dir, *command)
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stdout
+    return refused.stdout.splitlines()[-1]
+
+
+def test_a_database_without_tables_is_said_with_what_makes_them(tmp_path: Path):
+    serve = last_line_of(tmp_path, "serve", f"--port={free_port()}")
+    join_token = last_line_of(tmp_path, "join_token")
+
+    assert "The database has no tables yet. Run `python manage.py migrate`" in serve
+    assert "The database lacks" in join_token
+    assert "Run `python manage.py migrate`" in join_token
 
 
 def test_an_address_of_another_machine_is_said_in_one_line(var_dir: Path):

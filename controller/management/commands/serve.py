@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config import env
 from controller.management.first_rows import add_first_rows, write_first_rows
+from controller.management.migrated import expect_tables
 from controller.management.share import add_share, write_share
 from controller.serving.options import ServeOptions
 
@@ -60,6 +61,7 @@ class Command(BaseCommand):
         apply_to_settings(flags)
         self.check()
         if options.fd is None:  # of several processes the first one, alone
+            expect_tables()
             write_first_rows(flags, self._say)
             write_share(flags, options, self._say)
         listener = None if needs_own_endpoint(options) else listen(options)
