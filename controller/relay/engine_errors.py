@@ -29,7 +29,23 @@ class EngineError(msgspec.Struct):
 
 
 class EngineErrorBody(msgspec.Struct):
-    error: EngineError
+    """As OpenAI and vLLM write it; SGLang, FastChat and older vLLM have the same fields
+    without `error` around them, and others words alone."""
+
+    error: EngineError | str | None = None
+    message: str = ""
+    param: str | None = None
+    code: int | str | None = None
+
+    @property
+    def reported(self) -> EngineError | None:
+        """The error in the one shape; None for a body that tells of none."""
+        if isinstance(self.error, EngineError):
+            return self.error
+        message = self.error or self.message
+        if not message:
+            return None
+        return EngineError(message, param=self.param, code=self.code)
 
 
 # vLLM: "This model's maximum context length is 2048 tokens. However, your prompt
@@ -43,6 +59,7 @@ PROMPT_FIELDS = {
     Task.COMPLETIONS: "prompt",
     Task.EMBEDDINGS: "input",
 }
+CLIENTS_MISTAKES = frozenset({400, 413, 422})
 RETRY_SECONDS = 2
 MAX_RETRY_SECONDS = 3600
 MAX_SHOWN = 500  # characters of an engine's text about a client's own mistake
@@ -54,15 +71,18 @@ def translate(
     body: bytes,
     task: Task = Task.CHAT,
     retry_after: str | None = None,
+    is_cut: bool = False,
 ) -> SwitchyardError:
     """The error to answer with, for an engine's answer of 4xx or 5xx to such a task.
 
     `engine` tells whose table applies: today all of ours speak one dialect.
     `retry_after` is the engine's header: a provider knows best when it takes more.
+    `is_cut`: the body is longer than what was read of it, as where an engine repeats
+    the request that it refuses.
     """
     reported = _reported(body)
-    if status in {400, 413, 422} and reported is not None:
-        return _clients_mistake(reported, task)
+    if status in CLIENTS_MISTAKES and (reported is not None or is_cut):
+        return _clients_mistake(reported or EngineError(), task)
     if status in {429, 503}:
         return NoWorkerAvailable(
             "The worker that was chosen takes no more requests now.",
@@ -87,7 +107,7 @@ def _seconds(header: str | None) -> int:
 
 def _reported(body: bytes) -> EngineError | None:
     try:
-        return msgspec.json.decode(body, type=EngineErrorBody).error
+        return msgspec.json.decode(body, type=EngineErrorBody).reported
     except msgspec.DecodeError:
         return None
 

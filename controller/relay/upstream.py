@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import msgspec
 from django.conf import settings
 
-from controller.errors import InvalidRequest
+from controller.errors import InvalidRequest, UpstreamFailed
 from controller.fleet.addresses import path_on_engine
 from controller.fleet.prompts import BYTES_PER_TOKEN
 from controller.fleet.snapshot import WorkerView
@@ -134,14 +134,19 @@ class Upstream:
         self, worker: WorkerView, connection: Connection
     ) -> NoReturn:
         """Raise what any status but 200 means; the engine's words stay in the log."""
-        body = await self._read_whole(connection, MAX_ERROR_BYTES)
+        body, is_cut = await self._read_some(connection, MAX_ERROR_BYTES)
         status = connection.status
         logger.debug("worker %s answered %d: %r", worker.address, status, body[:2000])
-        task = self._request.task
-        if status >= 500:
+        error = engine_errors.translate(
+            worker.engine,
+            status,
+            body,
+            self._request.task,
+            retry_after=connection.headers.get("retry-after"),
+            is_cut=is_cut,
+        )
+        if status >= 500 or isinstance(error, UpstreamFailed):
             logger.warning("worker %s answered %d", worker.address, status)
-        retry_after = connection.headers.get("retry-after")
-        error = engine_errors.translate(worker.engine, status, body, task, retry_after)
         if status in TRY_ELSEWHERE:
             raise WorkerFailed(error, f"it answered {status}")
         raise error
@@ -206,13 +211,22 @@ class Upstream:
         return b"".join(events)
 
     async def _read_whole(self, connection: Connection, limit: int) -> bytes:
+        body, is_cut = await self._read_some(connection, limit)
+        if is_cut:
+            raise UpstreamBroken(f"the engine's answer is over {limit} bytes")
+        return body
+
+    async def _read_some(
+        self, connection: Connection, limit: int
+    ) -> tuple[bytes, bool]:
+        """(the body, or about so many bytes of it; whether there is more)."""
         parts, size = [], 0
         while part := await connection.read(self._idle_seconds):
+            parts.append(part)
             size += len(part)
             if size > limit:
-                raise UpstreamBroken(f"the engine's answer is over {limit} bytes")
-            parts.append(part)
-        return b"".join(parts)
+                return b"".join(parts), True
+        return b"".join(parts), False
 
     @property
     def _idle_seconds(self) -> float:

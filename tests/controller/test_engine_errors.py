@@ -95,10 +95,33 @@ def test_an_engine_that_says_when_is_quoted_within_bounds(header, seconds):
 
 @pytest.mark.parametrize(
     "refusal",
-    [b"", b"<html>", b"[]", b'{"error": "text"}', b'{"error": {"message": null}}'],
+    [b"", b"<html>", b"[]", b'{"object": "error"}', b'{"error": {"message": null}}'],
 )
 def test_a_refusal_that_is_not_understood_is_the_engines_fault(refusal):
     assert isinstance(translate("vllm", 400, refusal), UpstreamFailed)
+
+
+# SGLang, FastChat and vLLM of before 2025; TGI
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"object": "error", "message": OURS_TOO_LONG, "type": "x", "code": 40303},
+        {"object": "error", "message": OURS_TOO_LONG, "param": None, "code": 400},
+        {"error": OURS_TOO_LONG, "error_type": "validation"},
+    ],
+)
+def test_refusals_that_are_written_flat_are_understood_too(refusal: dict):
+    error = translate("other", 422, msgspec.json.encode(refusal))
+
+    assert isinstance(error, ContextLengthExceeded)
+    assert error.message == OURS_TOO_LONG
+
+
+def test_a_refusal_that_was_not_read_to_its_end_is_still_about_the_request():
+    refusal = body("x" * 100_000)[:1000]
+
+    assert type(translate("vllm", 400, refusal, is_cut=True)) is InvalidRequest
+    assert isinstance(translate("vllm", 500, refusal, is_cut=True), UpstreamFailed)
 
 
 def test_what_an_engine_says_is_cut_to_what_a_row_and_a_person_can_take():

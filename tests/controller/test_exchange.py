@@ -309,6 +309,7 @@ async def test_a_failing_engines_own_words_stay_with_us(gateway, caplog, status)
         await gateway.open(CALLER, make_request(f"[[status={status}]]"))
 
     assert "mock engine" not in caught.value.message
+    assert f"answered {status}" in caplog.text
     assert (await ledger_row(gateway)).status == 502
 
 
@@ -324,6 +325,24 @@ async def test_an_error_page_in_html_is_an_error_of_ours(transactional_db):
 
         assert "10.0.0.7" not in caught.value.message
         assert (await ledger_row(gateway)).status == 502
+
+
+async def test_an_engine_that_repeats_a_long_request_to_refuse_it_has_not_failed(
+    transactional_db,
+):
+    refusal = msgspec.json.encode({"error": {"message": "no: " + "x" * 200_000}})
+    head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n" % len(refusal)
+    async with (
+        running_raw_engine(answering(head + refusal)) as raw,
+        gateway_before(raw.url) as gateway,
+    ):
+        [load] = gateway.fleet.loads.values()
+        for _ in range(load.breaker.rules.min_requests):
+            with pytest.raises(InvalidRequest, match="refused the request"):
+                await gateway.open(CALLER, make_request())
+
+        assert load.breaker.state == "closed"
+        assert await is_idle(gateway)
 
 
 async def test_a_connection_reset_after_the_headers_is_tried_elsewhere(
