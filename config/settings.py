@@ -311,10 +311,10 @@ QUEUE_NOTICE_INTERVAL = env.seconds("QUEUE_NOTICE_INTERVAL", default=2)
 
 # -- The relay ------------------------------------------------------------------------
 MAX_BODY_BYTES = env.integer("MAX_BODY_BYTES", default=32 * 2**20, minimum=1)
-# An engine's whole answer to a call that does not stream, held in memory once.
 MAX_SOCKET_MESSAGE_BYTES = env.integer(
     "MAX_SOCKET_MESSAGE_BYTES", default=2**20, minimum=1024
 )
+# An engine's whole answer to a call that does not stream, held in memory once.
 MAX_ANSWER_BYTES = env.integer("MAX_ANSWER_BYTES", default=64 * 2**20, minimum=1)
 # One event of a stream: logprobs make long ones.
 MAX_EVENT_BYTES = env.integer("MAX_EVENT_BYTES", default=4 * 2**20, minimum=1)
@@ -323,6 +323,8 @@ UPSTREAM_FIRST_BYTE_TIMEOUT = env.seconds("UPSTREAM_FIRST_BYTE_TIMEOUT", default
 # For workers behind TLS whose certificates a private authority signed.
 UPSTREAM_CA_FILE = env.text("UPSTREAM_CA_FILE")
 UPSTREAM_IDLE_TIMEOUT = env.seconds("UPSTREAM_IDLE_TIMEOUT", default=120)
+# A stream of which its client reads nothing holds its worker for so long.
+UNREAD_TIMEOUT = env.seconds("UNREAD_TIMEOUT", default=300)
 # Second tries of requests that a worker failed: a share of this process's requests,
 # above a floor for each 10 seconds, and none after so long.
 RETRY_PERCENT = env.integer("RETRY_PERCENT", default=20)

@@ -238,6 +238,20 @@ class UpstreamTimedOut(UpstreamFailed):
     code = "upstream_timeout"
 
 
+class AnswerUnread(SwitchyardError):
+    """Nobody takes a stream's events, and its engine waits with a place taken."""
+
+    status = 499
+    type = "invalid_request_error"
+    code = "answer_not_read"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"Nothing was read of this stream for {seconds:g} s, so that its engine was"
+            " let go. Ask again, and read on as events come."
+        )
+
+
 def error_dict(error: SwitchyardError) -> dict[str, Any]:
     """`{"error": {...}}` as OpenAI writes it."""
     return {

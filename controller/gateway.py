@@ -436,6 +436,7 @@ class Gateway:
         self._end_visits()
         for exchange in list(self.exchanges):
             exchange.leave_if_stalled()
+            await exchange.end_if_unread()
 
     async def _tick_forever(self) -> None:
         while True:

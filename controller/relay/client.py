@@ -179,6 +179,12 @@ class Connection(asyncio.Protocol):
         """Whether somebody waits for the engine, and it has been silent since then."""
         return self._waiter is not None and self.heard_at < moment
 
+    def is_unread_since(self, moment: float) -> bool:
+        """Whether something of the answer has lain here since then, with nobody waiting
+        for more: what came after it would have been heard later."""
+        is_lying = bool(self._buffer) and self._waiter is None
+        return is_lying and self.heard_at < moment
+
     async def wait_for_headers(self, seconds: float) -> None:
         """Return when `status` and `headers` are known; raises `UpstreamBroken`."""
         while not self.has_headers:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
 
-from controller.errors import SwitchyardError, error_event
+from controller.errors import AnswerUnread, SwitchyardError, error_event
 from controller.fleet.line import Place
 from controller.fleet.live import Fleet
 from controller.fleet.snapshot import ModelView, WorkerView
@@ -374,6 +374,18 @@ class Exchange:
         self._mover.look_around()
         if self._mover.has_elsewhere(worker):
             connection.abort(StreamStalled(f"nothing came for {seconds:g} s"))
+
+    async def end_if_unread(self) -> None:
+        """Let go of a worker whose answer lies here with nobody taking it: a client
+        that has stopped reading, and stays, would hold the place for ever."""
+        connection, timeout = self._upstream.connection, settings.UNREAD_TIMEOUT
+        seconds = timeout.total_seconds()
+        if connection is None or not self._watch.has_begun:
+            return
+        if connection.is_unread_since(time.monotonic() - seconds):
+            logger.warning("a client has read nothing for %g s", seconds)
+            self.interrupt(AnswerUnread(seconds))
+            await self.aclose()
 
     # -- the ending ------------------------------------------------------------
 

@@ -512,6 +512,23 @@ async def test_slots_and_rows_balance_when_many_leave_at_odd_moments(gateway, en
     assert totals.started == totals.ended + totals.cancelled
 
 
+async def test_a_client_that_reads_no_more_and_stays_frees_its_worker(
+    gateway, engine, settings
+):
+    request = make_request("[[tokens=999 interval_ms=5 hang_after=300]]")
+    exchange = await gateway.open(CALLER, request)
+    await exchange.read()
+
+    settings.UNREAD_TIMEOUT = timedelta(0)
+    await asyncio.to_thread(engine.wait_for, 20, cancelled=1)
+
+    assert await is_idle(gateway)
+    row = await ledger_row(gateway)
+    assert (row.status, row.error_code) == (499, "answer_not_read")
+    [event] = sse.decode_events(await read_all(exchange))
+    assert "Nothing was read of this stream" in event["error"]["message"]
+
+
 # -- A server that stops ---------------------------------------------------------------
 
 
