@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 from controller.errors import InvalidRequest, ModelNotFound
 from controller.fleet.snapshot import ModelView
 from controller.gateway import gateway
+from controller.identity.bounds import ANY_ENDPOINT
 from controller.lean import LeanAPIView, LeanRequest, PumpedResponse, Source
 from controller.models import ApiKey
 from controller.relay.exchange import Exchange
@@ -139,7 +140,7 @@ class Stream(OpenAIView):
         # A key that may ask for streams somewhere may come back to them.
         request_id = self.kwargs["request_id"]
         endpoint = gateway().resumable.endpoint_of(request_id)
-        request.caller = await authenticate(request, endpoint)
+        request.caller = await authenticate(request, endpoint or ANY_ENDPOINT)
 
     async def get(self, request: LeanRequest, request_id: str) -> HttpResponseBase:
         await request.read_body()  # from here on it is noticed if the client leaves

@@ -30,6 +30,8 @@ class KeyUse:
 
 
 NOWHERE = KeyUse()
+ANY_ENDPOINT = "*"
+"""Of what answers every key alike: a stream that nobody knows is nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,9 @@ class KeyBounds:
                 code="address_not_allowed",
             )
         self._check_origin(use.origin)
-        # Empty: a stream that nobody knows, which is answered with 404.
-        is_inference = use.endpoint in ("", *ApiKey.Endpoint.values)
+        if use.endpoint == ANY_ENDPOINT:
+            return
+        is_inference = use.endpoint in ApiKey.Endpoint.values
         if self.is_publishable and not is_inference:
             raise PermissionRefused(
                 "This API key is publishable: it calls models and nothing else.",

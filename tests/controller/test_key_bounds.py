@@ -4,7 +4,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from controller.errors import PermissionRefused
-from controller.identity.bounds import NOWHERE, KeyBounds, KeyUse
+from controller.identity.bounds import ANY_ENDPOINT, NOWHERE, KeyBounds, KeyUse
 from controller.models import ApiKey
 from tests.factories import make_key, make_user
 
@@ -52,6 +52,7 @@ def test_a_key_is_for_its_endpoints():
     assert refusal(bound, USE) == ""
     for endpoint in ("/v1/completions", "/controller/", ""):
         assert refusal(bound, KeyUse(endpoint=endpoint)) == "endpoint_not_allowed"
+    assert refusal(bound, KeyUse(endpoint=ANY_ENDPOINT)) == ""
 
 
 def test_a_secret_key_with_sites_is_for_them_and_for_programs():

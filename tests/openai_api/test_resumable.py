@@ -186,6 +186,8 @@ def test_a_key_comes_back_to_the_streams_of_its_endpoints(product: Product):
         everything = response.read()
 
     assert resume(product, stream_id, "", bound).body == everything
+    # Another web process, which does not know the stream, says so and not "forbidden".
+    assert resume(product, "0" * 24, "", bound).status == 404
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "99999", "9" * 500])
