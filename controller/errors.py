@@ -112,6 +112,20 @@ class NotFound(InvalidRequest):
     code = "not_found"
 
 
+class MethodNotAllowed(InvalidRequest):
+    """The address is right, and what should be done with it is not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: list[str]) -> None:
+        super().__init__(f"{method} is not allowed here. Send {' or '.join(allowed)}.")
+        self._allowed = allowed
+
+    def headers(self) -> dict[str, str]:
+        return super().headers() | {"Allow": ", ".join(self._allowed)}
+
+
 class StreamGone(InvalidRequest):
     """A resumable stream was this caller's, and what is asked of it is not kept."""
 

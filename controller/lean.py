@@ -20,11 +20,17 @@ from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 from django.utils.module_loading import import_string
-from rest_framework.exceptions import APIException, MethodNotAllowed
+from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
 from controller import logs
-from controller.errors import BodyTooLarge, NotFound, SwitchyardError, error_body
+from controller.errors import (
+    BodyTooLarge,
+    MethodNotAllowed,
+    NotFound,
+    SwitchyardError,
+    error_body,
+)
 from controller.relay.request import make_request_id
 
 logger = logging.getLogger(__name__)
@@ -187,6 +193,7 @@ class LeanHandler:
         response: HttpResponseBase | None = None
         try:
             response = await self.get_response(request)
+            response.headers["X-Request-Id"] = request.request_id
             await self.send(response, send)
         except ClientGone:
             pass
@@ -269,6 +276,9 @@ class LeanAPIView(APIView):
     and nothing of REST framework's lazy parsing is needed where msgspec reads.
     """
 
+    # OPTIONS is for browsers, and answered before any view: see `openai_api.cors`.
+    http_method_names = ["get", "post", "put", "patch", "delete"]
+
     async def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         self.args, self.kwargs = args, kwargs
         self.request = request
@@ -276,14 +286,13 @@ class LeanAPIView(APIView):
         try:
             handler = getattr(self, str(request.method).lower(), None)
             if handler is None or request.method.lower() not in self.http_method_names:
-                raise MethodNotAllowed(request.method)
+                raise MethodNotAllowed(str(request.method), self.allowed_methods)
             await self.admit(request)
             response = await handler(request, *args, **kwargs)
         except ClientGone:
             raise
         except Exception as exc:
             response = self.handle_exception(exc)
-        response.headers["X-Request-Id"] = request.request_id
         return response
 
     async def admit(self, request: LeanRequest) -> None:

@@ -19,7 +19,12 @@ PREFIX = "/v1/"
 EXPOSED = ", ".join(
     [
         "x-request-id",
+        "x-switchyard-explain",
+        "x-switchyard-fallback",
         "x-switchyard-overhead-ms",
+        "x-switchyard-queue-expected-ms",
+        "x-switchyard-queue-ms",
+        "x-switchyard-queue-position",
         "retry-after",
         "x-ratelimit-limit-requests",
         "x-ratelimit-limit-tokens",

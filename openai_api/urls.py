@@ -1,11 +1,13 @@
 """Addresses under `/v1/`."""
 
-from django.urls import URLPattern, URLResolver, path
+import re
+
+from django.urls import URLPattern, URLResolver, path, re_path
 
 from openai_api import usage, views
 
 app_name = "openai_api"
-urlpatterns: list[URLPattern | URLResolver] = [
+endpoints = [
     path("chat/completions", views.ChatCompletions.as_view()),
     path("completions", views.Completions.as_view()),
     path("embeddings", views.Embeddings.as_view()),
@@ -20,4 +22,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("models", views.Models.as_view()),
     # A model's name may hold slashes, as hubs' names do.
     path("models/<path:name>", views.Model.as_view()),
+]
+known = [re.sub("<.*>", "...", str(each.pattern)) for each in endpoints]
+urlpatterns: list[URLPattern | URLResolver] = [
+    *endpoints,
+    re_path("", views.unknown_path, {"known": known}),
 ]

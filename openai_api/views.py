@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from controller.errors import InvalidRequest, ModelNotFound
+from controller.errors import InvalidRequest, ModelNotFound, NotFound
 from controller.fleet.snapshot import ModelView
 from controller.gateway import gateway
 from controller.identity.bounds import ANY_ENDPOINT
@@ -172,6 +172,14 @@ class Model(OpenAIView):
         if model not in gateway().models(caller):
             raise ModelNotFound(name)
         return json_response(model_object(model))
+
+
+async def unknown_path(request: LeanRequest, known: list[str]) -> HttpResponse:
+    """Raise for an address that OpenAI has and we have not, or a misspelt one."""
+    raise NotFound(
+        f"Unknown path: {request.method} {request.path[:200]}. Under /v1 there are"
+        f" {', '.join(known)}."
+    )
 
 
 async def answer(exchange: Exchange, headers: dict[str, str]) -> HttpResponseBase:

@@ -222,13 +222,20 @@ async def test_an_unknown_path_is_a_404_of_the_same_shape(address):
     server = await Server(address).run()
 
     assert (server.status, server.error["code"]) == (404, "not_found")
+    assert len(server.headers[b"x-request-id"]) == 24
 
 
-async def test_a_method_that_is_not_there_is_a_405():
+# Two of them are methods of the view, of another kind.
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "DISPATCH"])
+async def test_a_method_that_is_not_there_is_a_405_that_names_those_that_are(method):
     server = Server("/echo")
-    server.scope["method"] = "DISPATCH"  # a method of the view, of another kind
+    server.scope["method"] = method
 
-    assert (await server.run()).status == 405
+    await server.run()
+
+    assert (server.status, server.error["code"]) == (405, "method_not_allowed")
+    assert server.error["message"] == f"{method} is not allowed here. Send POST."
+    assert server.headers[b"allow"] == b"POST"
 
 
 # -- Streams ---------------------------------------------------------------------------

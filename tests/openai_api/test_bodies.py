@@ -135,11 +135,13 @@ def test_a_body_just_within_the_limit_is_taken(product: Product):
     assert post(product, body + b" " * (MAX_BODY_BYTES - len(body))).status == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/", "/v1/nothing", "/v1/chat", "/v1/modelsx"])
+@pytest.mark.parametrize("path", ["/v1/", "/v1/responses", "/v1/chat", "/v1/modelsx"])
 def test_an_unknown_path_is_not_found_as_json(product: Product, path: str):
     refused = product.call("GET", path, product.credentials.api_key)
 
     assert (refused.status, refused.error["code"]) == (404, "not_found")
+    assert f"GET {path}. Under /v1 there are chat/" in refused.error["message"]
+    assert refused.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(

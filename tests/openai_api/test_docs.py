@@ -8,7 +8,8 @@ from django.conf import settings
 
 from controller import errors
 from openai_api import bodies, views
-from openai_api.urls import urlpatterns
+from openai_api.cors import EXPOSED
+from openai_api.urls import endpoints
 
 PAGE = (settings.BASE_DIR / "docs" / "api.md").read_text()
 NAMED = frozenset(re.findall(r"`([^`\n]+)`", PAGE))
@@ -26,7 +27,7 @@ def test_every_address_is_described():
     shown = {"<path:name>": "{name}", "<str:request_id>": "{id}"}
     paths = {
         re.sub("<.*>", lambda found: shown[found[0]], str(each.pattern))
-        for each in urlpatterns
+        for each in endpoints
     }
 
     assert {path for path in paths if f"/v1/{path}`" not in PAGE} == set()
@@ -44,6 +45,12 @@ def test_what_is_ignored_or_needs_a_scope_is_named():
     named_too = bodies.IGNORED | bodies.ENGINE_CONTROLS
 
     assert named_too <= NAMED
+
+
+def test_pages_may_read_every_header_that_is_described():
+    rows = re.findall(r"^\| `((?:x-|retry-)[a-z-]+)` \|", PAGE, re.MULTILINE)
+
+    assert set(rows) - {"x-switchyard-queue-deadline"} <= set(EXPOSED.split(", "))
 
 
 def test_every_kind_of_error_is_described():
