@@ -51,7 +51,7 @@ class RelayView(OpenAIView):
         raw = await request.read_body()
         if gateway().keys.generation != generation:
             await self.admit(request)  # the key may have been revoked meanwhile
-        checked, body = bodies.decode(raw, self.body_type, request.caller.scopes)
+        checked, body = await bodies.read(raw, self.body_type, request.caller.scopes)
         is_resumable = checked.wants_stream and wants_to_resume(request)
         exchange = await gateway().open(
             request.caller,

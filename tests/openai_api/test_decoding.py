@@ -1,9 +1,23 @@
 """Bodies that two readers would understand differently, or that hide something."""
 
+import asyncio
+import itertools
+
 import pytest
+from openai.types import EmbeddingCreateParams
+from openai.types import completion_create_params as completion_params
+from openai.types.chat import completion_create_params as chat_params
 
 from controller.errors import InvalidRequest, PermissionRefused
-from openai_api.bodies import ChatBody, CompletionBody, decode
+from openai_api.bodies import (
+    IGNORED,
+    ChatBody,
+    CompletionBody,
+    decode,
+    known_names,
+    read,
+)
+from openai_api.pooling import EmbeddingsBody
 
 NO_SCOPES: frozenset[str] = frozenset()
 
@@ -72,6 +86,23 @@ def test_unusual_but_valid_text_reaches_the_engine_as_it_is():
     assert body["messages"][0]["content"] == "\0 \U0001f600 \u2028"
 
 
+async def test_a_long_body_of_many_parts_keeps_nobody_waiting():
+    parts = ",".join(['{"type": "text", "text": "x"}'] * 100_000)
+    turns = itertools.count()
+
+    async def go_on() -> None:
+        while True:
+            next(turns)
+            await asyncio.sleep(0)
+
+    others = asyncio.create_task(go_on())
+    _, body = await read(chat(content=f"[{parts}]"), ChatBody, NO_SCOPES)
+    others.cancel()
+
+    assert len(body["messages"][0]["content"]) == 100_000
+    assert next(turns) > 10
+
+
 # -- Names that stand twice ------------------------------------------------------------
 
 
@@ -124,6 +155,21 @@ def test_an_engine_control_needs_its_scope():
     assert body["priority"] == -100
 
 
+@pytest.mark.parametrize(
+    ("sent", "kind", "refused_by_name"),
+    [
+        # An answer in sound, and a verdict of OpenAI's on the request: not to be had.
+        (chat_params.CompletionCreateParamsBase, ChatBody, {"audio", "moderation"}),
+        (completion_params.CompletionCreateParamsBase, CompletionBody, set()),
+        (EmbeddingCreateParams, EmbeddingsBody, set()),
+    ],
+)
+def test_every_field_of_the_official_client_is_one_of_ours(sent, kind, refused_by_name):
+    ours = known_names(kind) | kind.passed | IGNORED
+
+    assert set(sent.__annotations__) - ours == refused_by_name
+
+
 def test_what_only_openai_understands_is_left_out_and_null_means_absent():
     raw = chat('"store": true', '"user": "u-1"', '"temperature": null', '"seed": 7')
 
@@ -138,6 +184,8 @@ def test_what_only_openai_understands_is_left_out_and_null_means_absent():
         '{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}',
         '{"type": "image_url", "image_url": {"url": " HTTPS://10.0.0.1/"}}',
         '{"type": "image_url", "image_url": "file:///etc/passwd"}',
+        r'{"type": "image_url", "image_url": {"url": "ht\ntp://10.0.0.1/"}}',
+        r'{"type": "image_url", "image_url": {"url": "\u0001http\t://10.0.0.1/"}}',
         '{"type": "video_url", "video_url": {"urls": ["http://10.0.0.1/"]}}',
         '{"type": "text", "text": "Hi", "audio_url": {"url": "http://10.0.0.1/"}}',
         '{"image_url": {"url": "http://10.0.0.1/"}}',
