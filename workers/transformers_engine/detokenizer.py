@@ -40,10 +40,11 @@ class Detokenizer:
         return text
 
     def rest(self) -> str:
-        """Return what is still open at the end, broken character and all."""
+        """Return what is still open at the end, but for a character cut in the middle:
+        what goes on from the answer would take its mark for a word of the model's."""
         text = self._new_text()
         self._num_shown = len(self._window)
-        return text
+        return text.rstrip(UNFINISHED)
 
     def _new_text(self) -> str:
         shown = self._decode(self._window[: self._num_shown])
