@@ -174,7 +174,7 @@ def test_a_key_for_other_networks_opens_nothing_in_either_header(product: Produc
 
 
 def test_every_endpoint_of_models_can_be_named_in_a_keys_bounds():
-    views = {getattr(each.callback, "cls", None) for each in openai_urls.urlpatterns}
+    views = {getattr(each.callback, "cls", None) for each in openai_urls.endpoints}
 
     # A stream is come back to by who may begin it; usage is its owner's to see.
     views -= {Stream, CompletionsUsage, Costs}
