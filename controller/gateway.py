@@ -214,6 +214,14 @@ class Gateway:
             raise ModelNotFound(name)
         return model
 
+    def find_live_model(self, caller: Caller, name: str) -> ModelView:
+        """The same, if a request for it would be dispatched now. Raises
+        `NoWorkerAvailable` with the reason if not."""
+        model = self.find_model(caller, name)
+        if model not in self.models(caller):
+            raise self.fleet.why_none(model)
+        return model
+
     def models(self, caller: Caller) -> list[ModelView]:
         """What would be dispatched to now for this caller, by name. No I/O."""
         live = {model.name for model in self.fleet.models() if model.is_for(caller)}

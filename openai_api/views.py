@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
-from controller.errors import InvalidRequest, ModelNotFound, NotFound
+from controller.errors import InvalidRequest, NotFound
 from controller.fleet.snapshot import ModelView
 from controller.gateway import gateway
 from controller.identity.bounds import ANY_ENDPOINT
@@ -167,10 +167,7 @@ class Model(OpenAIView):
     endpoint = "/v1/models"
 
     async def get(self, request: LeanRequest, name: str) -> HttpResponse:
-        caller = request.caller
-        model = gateway().find_model(caller, name)
-        if model not in gateway().models(caller):
-            raise ModelNotFound(name)
+        model = gateway().find_live_model(request.caller, name)
         return json_response(model_object(model))
 
 

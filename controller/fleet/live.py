@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.timezone import now
 
-from controller.errors import SwitchyardError
+from controller.errors import NoWorkerAvailable, SwitchyardError
 from controller.fleet.breaker import Breaker, BreakerRules, BreakerState, Cause
 from controller.fleet.clock import LoopClock
 from controller.fleet.dispatcher import PLACELESS, Dispatcher
@@ -368,6 +368,10 @@ class Fleet:
     def _none_for(self, model: ModelView, task: Task) -> SwitchyardError:
         if model.workers and task not in model.tasks:
             return wrong_task(model, task)
+        return self.why_none(model)
+
+    def why_none(self, model: ModelView) -> NoWorkerAvailable:
+        """What stands against each worker of a model that nothing serves now."""
         reasons = (self.why_not(worker) or "failing" for worker in model.workers)
         return none_live(model, reasons)
 

@@ -176,10 +176,12 @@ def test_a_model_whose_worker_left_is_unavailable_with_the_reason(product: Produ
         worker.leave()
 
     refused = product.chat(model="gone")
+    looked_up = product.call("GET", "/v1/models/gone", product.credentials.api_key)
 
     assert (refused.status, refused.error["code"]) == (503, "no_worker_available")
     assert int(refused.headers["retry-after"]) >= 1
     assert "no worker that serves it is registered" in refused.error["message"]
+    assert (looked_up.status, looked_up.error) == (503, refused.error)
 
 
 def test_a_task_that_no_worker_of_the_model_does_is_refused(product: Product):
