@@ -61,6 +61,13 @@ def test_the_first_page_is_light_and_brings_no_heavy_renderer(open_page):
     assert 20_000 < sum(weights) < LARGEST_FIRST_PAGE
     assert len(weights) == len(addresses)
     assert not re.search("katex|highlight/|mermaid", " ".join(addresses))
+    # What scripts import is asked for at once, and nothing besides.
+    links = page.locator("link[rel=modulepreload]")
+    preloaded = links.evaluate_all("links => links.map((link) => link.href)")
+    own = {each for each in addresses if "/chat/js/" in each}
+    entries = {each for each in own if re.search("/(theme|install|page).js$", each)}
+    assert set(preloaded) == own - entries
+    assert len(preloaded) == len(set(preloaded)) > 50
 
 
 def test_the_manifest_says_how_to_install_the_site(open_page):
