@@ -43,9 +43,11 @@ class ReadConversation:
         A chain of parents that leads into a circle or to nothing begins anew.
         """
         ordered: dict[str, ReadMessage] = {}
+        walked: set[str] = set()
+        above: dict[str, str | None] = {}
         for message in self.messages.values():
-            for each in reversed(self._line(message, ordered)):
-                parent = self._kept_parent(each)
+            for each in reversed(self._line(message, walked)):
+                parent = self._kept_parent(each, above)
                 each.parent = parent if parent in ordered else None
                 ordered[each.key] = each
         return list(ordered.values())
@@ -55,31 +57,37 @@ class ReadConversation:
         message = self.messages.get(self.leaf or "")
         if message is None:
             return None
-        return message.key if message.content else self._kept_parent(message)
+        return message.key if message.content else self._kept_parent(message, {})
 
-    def _line(
-        self, message: ReadMessage, done: dict[str, ReadMessage]
-    ) -> list[ReadMessage]:
-        """The message and those above it that have a text and are not done yet."""
-        line: dict[str, ReadMessage] = {}
-        seen: set[str] = set()
+    def _line(self, message: ReadMessage, walked: set[str]) -> list[ReadMessage]:
+        """The message and those above it that have a text, up to where somebody walked
+        before: whatever the file holds, each of its messages is walked by once."""
+        line: list[ReadMessage] = []
         each: ReadMessage | None = message
-        while each is not None and each.key not in seen and each.key not in done:
-            seen.add(each.key)
+        while each is not None and each.key not in walked:
+            walked.add(each.key)
             if each.content:
-                line[each.key] = each
+                line.append(each)
             each = self.messages.get(each.parent or "")
-        return list(line.values())
+        return line
 
-    def _kept_parent(self, message: ReadMessage) -> str | None:
+    def _kept_parent(
+        self, message: ReadMessage, known: dict[str, str | None]
+    ) -> str | None:
+        """The nearest message with a text above this one; `known` keeps, of those
+        without a text on the way, which it is."""
+        passed: list[str] = []
         seen = {message.key}
-        key = message.parent
+        key, found = message.parent, None
         while key and key not in seen and (above := self.messages.get(key)):
-            if above.content:
-                return key
+            if above.content or key in known:
+                found = key if above.content else known[key]
+                break
             seen.add(key)
+            passed.append(key)
             key = above.parent
-        return None
+        known.update(dict.fromkeys(passed, found))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

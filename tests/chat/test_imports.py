@@ -13,6 +13,7 @@ from chat import library, search
 from chat.conversations import begin_retry, begin_turn
 from chat.errors import ImportTooLarge, NothingToImport
 from chat.imports import taking
+from chat.imports.shapes import ReadConversation, ReadMessage
 from chat.imports.taking import import_file
 from chat.models import Conversation, Folder, Message
 from tests.chat.talks import client_of, said
@@ -37,6 +38,27 @@ def imported(user, content, **zipped):
             archive.writestr(name, encoded)
         encoded = buffer.getvalue()
     return import_file(user, io.BytesIO(encoded))
+
+
+class Counted(dict):
+    """Counts how often one of its values is asked for."""
+
+    num_asked = 0
+
+    def get(self, *key):
+        self.num_asked += 1
+        return super().get(*key)
+
+
+def test_many_messages_below_many_empty_ones_are_each_looked_at_a_few_times():
+    size = 500
+    empty = [ReadMessage(f"e{n}", f"e{n - 1}", "system", "") for n in range(size)]
+    said = [ReadMessage(f"s{n}", f"e{size - 1}", "user", "hm") for n in range(size)]
+    messages = Counted({each.key: each for each in [*empty, *said]})
+    read = ReadConversation("chatgpt:1", "Deep", messages)
+
+    assert [each.parent for each in read.kept()] == [None] * size
+    assert messages.num_asked < 10 * size
 
 
 def path_of(user, title):
