@@ -36,7 +36,13 @@ def guest_page(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def guest_over_page(request: HttpRequest) -> HttpResponse:
-    """Where guests are led whose link is over."""
+    """Where guests are led whose link is over, also from pages that were open still.
+
+    Whoever is signed in is led on: what else a guest lacks, such as the consent to new
+    terms, the chat's own page says.
+    """
+    if isinstance(request.user, User):
+        return redirect("chat:home")
     return _shown(request, "chat/guest_over.html", {})
 
 

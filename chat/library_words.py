@@ -105,6 +105,7 @@ def library_words() -> dict[str, str]:
             "What you delete can be brought back for {hours} hours; then it is gone."
         ),
         "goesAtOnce": _("What you delete cannot be brought back."),
+        "notReached": _("The server was not reached. Try again in a moment."),
         "refused": _("That did not work. Reload the page and try again."),
         "error.blank_name": _("A name needs at least one character."),
         "error.folder_exists": _("There is a folder of this name already."),

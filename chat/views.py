@@ -72,8 +72,8 @@ def page_fields(user: User, opened: OpenedConversation | None) -> dict[str, Any]
         **composing_fields(user, opened.conversation if opened else None),
         "socket": f"{reverse('chat:home')}ws/chat/",
         "home": reverse("chat:home"),
-        # A guest has nowhere to sign in: the page itself says why it is over.
-        "signIn": reverse("chat:home" if user.is_guest else settings.LOGIN_URL),
+        # A guest has nowhere to sign in, and is told why it is over.
+        "signIn": reverse("chat:guest_over" if user.is_guest else settings.LOGIN_URL),
         "language": get_language(),
         "currency": settings.CURRENCY,
         "maxPromptChars": settings.CHAT_MAX_PROMPT_CHARS,

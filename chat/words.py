@@ -65,7 +65,7 @@ def page_words() -> dict[str, str]:
             "{model} does not see images. Pick a model that does, or remove them."
         ),
         "queueWaits": _("Sent when the answer is complete"),
-        "queueHeld": _("Held back: something went wrong before"),
+        "queueHeld": _("Held back, for you to decide"),
         "removeFromQueue": _("Do not send"),
         "filesAttached": _("{count} attached"),
         "shelfOwn": _("Yours"),

@@ -42,7 +42,7 @@ KINDS = {
         SavedPrompt,
         SavedPromptForm,
         gettext_lazy("Saved prompts"),
-        gettext_lazy("Type / in the chat and pick one, or /prompt and its name."),
+        gettext_lazy("In the chat, type /prompt and a part of its name."),
         gettext_lazy("Save a prompt"),
         gettext_lazy("There is no saved prompt yet."),
     ),

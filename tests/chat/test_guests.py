@@ -338,6 +338,14 @@ def test_after_the_end_scripts_are_refused_and_the_page_that_is_asked_for_says_w
     assert client.get("/").url == "/guest/over/"
 
 
+def test_the_page_of_the_end_leads_on_who_is_signed_in_still():
+    """Such as a guest whose page was closed for want of a consent."""
+    client, _answer = invited(make_guest_link()[1])
+
+    assert client.get("/guest/over/").url == "/"
+    assert client_of(make_user()).get("/guest/over/").url == "/"
+
+
 def test_whose_link_is_over_can_be_invited_by_another():
     link, secret = make_guest_link()
     client, _answer = invited(secret)

@@ -72,7 +72,11 @@ def test_a_guest_chats_on_a_phone_until_the_link_is_taken_back(visit, product):
     for closed in ("/keys/", "/admin/", "/accounts/password/change/", "/account/"):
         assert page.request.get(closed, max_redirects=0).status == 404, closed
 
+    second = page.context.new_page()  # a tab of the same guest
+    second.goto(talk)
+    expect(second.locator(".answer")).to_contain_text("t7")
     other = enter(visit(path))
+    expect(other.get_by_role("heading", level=1)).to_have_text("What can I help with?")
     assert other.request.get(talk).status == 404
     page.goto(path)  # the same browser again
     expect(page.get_by_label("Message", exact=True)).to_be_visible()
@@ -89,7 +93,7 @@ def test_a_guest_chats_on_a_phone_until_the_link_is_taken_back(visit, product):
     assert link["num_guests"] == 2
 
     product.manage("guest_link", f"--revoke={link['prefix']}")
-    for each in (page, other):
+    for each in (page, second, other):
         heading = each.get_by_role("heading", name="Your time as a guest is over")
         expect(heading).to_be_visible(timeout=60_000)
     page.goto("/")
