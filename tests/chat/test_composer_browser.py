@@ -1,9 +1,10 @@
 """Where one writes, in a headless Chromium: picker, parameters, and what goes along."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from tests.chat.pdfs import make_pdf
 from tests.chat.test_attachments import PNG
@@ -231,6 +232,26 @@ def test_a_prompt_is_sent_when_its_files_are_there(open_page):
     expect(page.locator(".message-user .chip")).to_contain_text("notes.txt")
 
 
+def test_a_prompt_is_not_sent_without_the_file_that_it_waited_for(open_page):
+    page = open_page("/")
+    held: list[Route] = []
+    page.route("**/attachments/", lambda route: held.append(route))
+    attach(page, file("notes.txt", b"notes"))
+    expect(page.locator(".chip.is-going")).to_have_count(1)
+    prompt(page).fill("What is it?")
+    prompt(page).press("Enter")
+
+    held[0].fulfill(status=400, body="<html>from a proxy</html>")
+
+    expect(page.locator(".chip.is-refused")).to_contain_text("That did not work.")
+    expect(prompt(page)).to_have_value("What is it?")
+    expect(page.locator(".bubble")).to_have_count(0)
+    page.get_by_role("button", name="Remove notes.txt").click()
+    expect(page.locator(".bubble")).to_have_count(0)
+    prompt(page).press("Enter")
+    expect(answers(page)).to_have_count(1)
+
+
 def test_a_draft_is_kept_with_its_files_until_it_is_sent(open_page):
     page = open_page("/")
     prompt(page).fill("Half a thought")
@@ -249,6 +270,51 @@ def test_a_draft_is_kept_with_its_files_until_it_is_sent(open_page):
     expect(page.locator("#tray")).to_be_hidden()
 
 
+def test_what_is_begun_in_a_temporary_chat_is_kept_nowhere(open_page):
+    page = open_page("/?temporary")
+    prompt(page).fill("Half a secret")
+
+    page.goto("/")
+
+    expect(page.get_by_role("link", name="Temporary chat")).to_be_visible()
+    expect(prompt(page)).to_have_value("")
+    assert "secret" not in page.evaluate("JSON.stringify({ ...localStorage })")
+
+
+def test_a_refused_prompt_comes_first_where_another_one_was_begun(open_page):
+    page = open_page("/")
+    refused: list[tuple[WebSocketRoute, int]] = []
+
+    def between(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def pass_on(text: str | bytes) -> None:
+            message = json.loads(text)
+            if message["type"] == "send" and not refused:
+                refused.append((socket, message["ref"]))
+            else:
+                server.send(text)
+
+        socket.on_message(pass_on)
+
+    page.route_web_socket("**/ws/chat/", between)
+    page.reload()
+    ask(page, "one")
+    prompt(page).fill("half of another")
+    socket, ref = refused[0]
+    error = {"type": "error", "ref": ref, "code": "too_many_questions", "message": ""}
+    socket.send(json.dumps(error))
+
+    expect(page.locator("#refusal")).to_contain_text("You ask faster")
+    expect(page.locator("#queue li")).to_have_text("one")
+    expect(prompt(page)).to_have_value("half of another")
+    expect(page.locator(".bubble")).to_have_count(0)
+
+    page.get_by_role("button", name="Send them").click()
+    expect(answers(page)).to_have_count(1)
+    expect(page.locator(".bubble")).to_have_text("one")
+
+
 def test_prompts_wait_in_order_for_the_answer_to_end(open_page, engine):
     page = open_page("/")
     ask(page, "one [[tokens=5000 interval_ms=10]]")
@@ -259,6 +325,8 @@ def test_prompts_wait_in_order_for_the_answer_to_end(open_page, engine):
     waiting = page.locator("#queue li")
     expect(waiting).to_have_count(3)
     waiting.nth(1).get_by_role("button", name="Do not send").click()
+    page.reload()
+    expect(waiting).to_have_text(["two", "three"])
 
     page.get_by_role("button", name="Stop").click()
 
@@ -271,12 +339,14 @@ def test_prompts_wait_in_order_for_the_answer_to_end(open_page, engine):
 
 def test_what_waits_is_held_back_after_a_failure(open_page):
     page = open_page("/")
-    ask(page, "one [[tokens=60 interval_ms=20 cut_after=40]]")
+    ask(page, "one [[tokens=60 interval_ms=60 cut_after=40]]")
     expect(page.locator(".answer").last).to_contain_text("t3")
     prompt(page).fill("two")
     page.get_by_role("button", name="Send when the answer is complete").click()
     expect(page.locator("#queue")).to_contain_text("Held back")
     expect(page.locator(".bubble")).to_have_count(1)
+    page.reload()
+    expect(page.locator("#queue")).to_contain_text("Held back")
 
     page.get_by_role("button", name="Send them").click()
 
@@ -342,6 +412,9 @@ def test_commands_do_what_they_say_and_are_never_sent(open_page, engine):
         "Speak like a pirate.",
         "/usr/bin is a folder",
     ]
+    prompt(page).fill("/new york is what?")
+    prompt(page).press("Enter")
+    expect(page.locator(".bubble").last).to_have_text("/new york is what?")
 
 
 def test_a_preset_is_kept_from_the_panel_and_sets_up_another_chat(open_page):

@@ -175,6 +175,35 @@ def test_rename_pin_file_archive_and_delete_by_keyboard(open_wide):
     expect(line(page, "A better name")).to_be_visible()
 
 
+def test_the_focus_goes_to_the_next_line_where_one_leaves_the_list(open_wide):
+    page = open_wide()
+
+    choose(page, "Old talk 5", "Archive")
+
+    expect(line(page, "Old talk 5")).to_have_count(0)
+    expect(line(page, "Old talk 6").get_by_role("link")).to_be_focused()
+    page.get_by_role("button", name="Undo").click()
+    expect(line(page, "Old talk 5")).to_be_visible()
+
+
+def test_without_a_network_the_list_says_in_words_that_nothing_was_done(
+    browser: Browser, product: Product, signed_in: dict
+):
+    with browser.new_context(
+        storage_state=signed_in, base_url=product.url, service_workers="block"
+    ) as context:
+        page = context.new_page()
+        page.goto("/")
+        expect(line(page, "Old talk 4")).to_be_visible()
+        context.set_offline(True)
+
+        choose(page, "Old talk 4", "Archive")
+        expect(page.locator(".toast")).to_contain_text("The server was not reached.")
+        page.get_by_role("searchbox").fill("anything")
+        status = page.locator("#search-status")
+        expect(status).to_contain_text("The server was not reached.")
+
+
 def test_a_link_is_read_without_an_account_until_it_is_revoked(
     open_wide, browser: Browser, product: Product
 ):

@@ -68,11 +68,16 @@ export class Attachments {
     return this.items.some((item) => !item.file && !item.error);
   }
 
+  /** One of them cannot go along, as it says itself. */
+  get hasRefused() {
+    return this.items.some((item) => item.error);
+  }
+
   /** Why they cannot be sent to the model that is chosen; "" where they can. */
   get objection() {
+    if (!this.files.some((file) => file.is_image)) return "";
     const reader = this.reader();
-    const isUnseen = reader && !reader.sees && this.files.some((file) => file.is_image);
-    return isUnseen ? say("modelIsBlind", { model: reader.name }) : "";
+    return reader && !reader.sees ? say("modelIsBlind", { model: reader.name }) : "";
   }
 
   choose() {
@@ -208,21 +213,27 @@ export class Attachments {
     return chip;
   }
 
-  /** Say how much of the documents the model has room for. */
+  /** Say what of the files cannot be sent, or has no room. */
   weigh() {
+    const { objection } = this;
+    const { words, isOver } = this.weight;
+    this.fit.textContent = objection || words;
+    this.fit.classList.toggle("is-warning", isOver || Boolean(objection));
+    this.fit.hidden = !this.fit.textContent;
+  }
+
+  /** How much of the documents the model has room for. The room is reckoned from all that
+   * was said, with each key that is typed: not where there are no documents. */
+  get weight() {
     const documents = this.files.filter((file) => !file.is_image);
+    if (!documents.length) return { words: "", isOver: false };
     const total = documents.reduce((sum, file) => sum + file.num_tokens, 0);
     const reader = this.reader();
     const room = reader?.room ?? total;
-    const values = { count: count(total), fits: count(Math.min(room, total)) };
     const isOver = total > room;
-    this.fit.textContent =
-      this.objection ||
-      (documents.length
-        ? say(isOver ? "documentsCut" : "documentsFit", { ...values, model: reader?.name ?? "" })
-        : "");
-    this.fit.classList.toggle("is-warning", isOver || Boolean(this.objection));
-    this.fit.hidden = !this.fit.textContent;
+    const fits = count(Math.min(room, total));
+    const values = { count: count(total), fits, model: reader?.name ?? "" };
+    return { words: say(isOver ? "documentsCut" : "documentsFit", values), isOver };
   }
 }
 

@@ -121,9 +121,10 @@ export class Composer {
     return isLong || Boolean(objection);
   }
 
-  /** The tray has changed: what waited for the last upload is sent. */
+  /** The tray has changed: what waited for the last upload is sent, with all of it. */
   filesChanged() {
     this.change();
+    this.isEager &&= !this.attachments.hasRefused;
     if (this.isEager && !this.attachments.isGoing) this.send();
   }
 
@@ -134,10 +135,15 @@ export class Composer {
     this.drafts.write();
   }
 
-  /** The prompt comes back, unless something new was begun. @param {Prompt} prompt */
-  giveBack({ text, files }) {
-    this.input.value ||= text;
-    if (files.length) this.attachments.giveBack(files);
+  /** The prompt comes back; where something new was begun, to those that wait.
+   * @param {Prompt} prompt */
+  giveBack(prompt) {
+    if (!this.isEmpty) {
+      this.queue.putBack(prompt);
+      return;
+    }
+    this.input.value = prompt.text;
+    if (prompt.files.length) this.attachments.giveBack(prompt.files);
     this.change();
     this.input.focus();
   }

@@ -1,20 +1,29 @@
 // @ts-check
-/** What this browser remembers; a browser that forbids it forgets. */
+/**
+ * What this browser remembers, for good or as long as this tab is open; a browser that
+ * forbids it forgets.
+ */
 
-/** @param {string} name @param {Storage} [storage] */
-export function recall(name, storage = undefined) {
+/** @typedef {"browser" | "tab"} Reach */
+
+/** @param {Reach} reach */
+const storageOf = (reach) => (reach === "tab" ? sessionStorage : localStorage);
+
+/** @param {string} name @param {Reach} [reach] */
+export function recall(name, reach = "browser") {
   try {
-    return (storage ?? localStorage).getItem(`switchyard.${name}`);
+    return storageOf(reach).getItem(`switchyard.${name}`);
   } catch {
     return null;
   }
 }
 
-/** @param {string} name @param {string} value "" forgets */
-export function remember(name, value) {
+/** @param {string} name @param {string} value "" forgets @param {Reach} [reach] */
+export function remember(name, value, reach = "browser") {
   try {
-    if (value) localStorage.setItem(`switchyard.${name}`, value);
-    else localStorage.removeItem(`switchyard.${name}`);
+    const storage = storageOf(reach);
+    if (value) storage.setItem(`switchyard.${name}`, value);
+    else storage.removeItem(`switchyard.${name}`);
   } catch {
     // full, or forbidden: nothing depends on it
   }

@@ -87,6 +87,8 @@ class ChatPage {
     );
     this.transcript.show(null, page.messages, page.comparison);
     this.compose(conversation);
+    // Who reloads while an answer is written goes on; who comes back later decides.
+    if (!this.transcript.streaming.length) this.composer.queue.hold();
     this.scrolling.follow();
     this.earlier.allow(page.hasEarlier);
     this.refresh();
@@ -101,6 +103,7 @@ class ChatPage {
   /** @param {() => string | null} conversation */
   compose(conversation) {
     const room = new Room(this.models, this.setup, this.transcript);
+    const drafts = new Drafts(page.user, conversation, !page.isTemporary);
     /** @type {Attachments} */
     this.attachments = new Attachments({
       home: page.home,
@@ -113,8 +116,8 @@ class ChatPage {
     this.composer = new Composer({
       maxChars: page.maxPromptChars,
       attachments: this.attachments,
-      queue: new PromptQueue(() => this.refresh()),
-      drafts: new Drafts(page.user, conversation),
+      queue: new PromptQueue(drafts, () => this.refresh()),
+      drafts,
       onSend: (prompt) => this.ask(prompt),
       onStop: () => this.stop(),
     });
@@ -172,7 +175,9 @@ class ChatPage {
     models: ({ models }) => this.models.show(models),
     started: ({ ref }) => this.taken(ref),
     conversation: (event) => this.show(event),
-    earlier: (event) => this.earlier.show(event),
+    earlier: (event) => {
+      this.earlier.show(event);
+      },
     waiting: (event) => this.wait(event),
     delta: (event) => this.transcript.append(event) || this.attach(),
     reasoning: (event) => this.transcript.think(event) || this.attach(),

@@ -1,5 +1,5 @@
 // @ts-check
-/** Prompts that wait for the answer in progress to end; they live as long as the page. */
+/** Prompts that wait for the answer in progress to end; they live as long as the tab. */
 
 import { byId, iconButton, make } from "./dom.js";
 import { count, say } from "./words.js";
@@ -7,15 +7,19 @@ import { count, say } from "./words.js";
 /** @typedef {{text: string, files: import("./chips.js").Attached[]}} Prompt */
 
 export class PromptQueue {
-  /** @param {() => void} onChange something may be sent now */
-  constructor(onChange) {
+  /**
+   * @param {import("./drafts.js").Drafts} drafts
+   * @param {() => void} onChange something may be sent now
+   */
+  constructor(drafts, onChange) {
+    this.drafts = drafts;
     this.onChange = onChange;
     this.element = byId("queue");
     this.list = byId("queue-list");
     this.note = byId("queue-note");
     this.resume = byId("queue-resume");
     /** @type {Prompt[]} */
-    this.prompts = [];
+    this.prompts = drafts.bringWaiting();
     /** Nothing is sent by itself after a failure. */
     this.isHeld = false;
     this.resume.onclick = () => this.release();
@@ -40,6 +44,12 @@ export class PromptQueue {
     return first;
   }
 
+  /** It was refused, and comes first again. @param {Prompt} prompt */
+  putBack(prompt) {
+    this.prompts.unshift(prompt);
+    this.hold();
+  }
+
   hold() {
     this.isHeld = this.prompts.length > 0;
     this.render();
@@ -61,6 +71,7 @@ export class PromptQueue {
 
   render() {
     this.isHeld &&= this.prompts.length > 0;
+    this.drafts.keepWaiting(this.prompts);
     this.element.hidden = !this.prompts.length;
     this.note.textContent = say(this.isHeld ? "queueHeld" : "queueWaits");
     this.resume.hidden = !this.isHeld;

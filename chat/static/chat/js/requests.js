@@ -1,6 +1,8 @@
 // @ts-check
 /** Calls to the site's own JSON views, and why one was refused. */
 
+import { say } from "./words.js";
+
 /** The server's answer to what it refuses. */
 export class Refused extends Error {
   /** @param {string} message @param {Record<string, string>} fields a sentence for each */
@@ -38,5 +40,5 @@ export async function call(method, path, body = null, signal = undefined) {
   const isJson = answer.headers.get("Content-Type")?.startsWith("application/json");
   const said = isJson ? await answer.json() : null;
   if (answer.ok) return said;
-  throw new Refused(said?.error?.message ?? `${answer.status}`, said?.fields);
+  throw new Refused(said?.error?.message ?? say("refused"), said?.fields);
 }

@@ -105,8 +105,10 @@ export class SlashMenu {
     }
     const [, name, argument = ""] = found;
     const command = this.commands.find((each) => each.name === name);
+    // Behind a command that takes nothing, words are no command: "/new york is large".
+    if (!command || (!command.argument && argument.trim())) return false;
     // A saved prompt that is not there must not be asked as a question by mistake.
-    if (!command || (command.choices && argument.trim())) return Boolean(command);
+    if (command.choices && argument.trim()) return true;
     this.write("");
     command.run(argument.trim());
     return true;

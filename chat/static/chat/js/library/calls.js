@@ -27,19 +27,28 @@ export class Calls {
   /** @param {string} path @param {Record<string, string>} query @param {AbortSignal} [signal] */
   async get(path, query = {}, signal = undefined) {
     const address = `${this.home}library/api/${path}/?${new URLSearchParams(query)}`;
-    return read(await fetch(address, { signal }));
+    return read(await reached(fetch(address, { signal })));
   }
 
   /** @param {string} path @param {object} body */
   async post(path, body, keepalive = false) {
     const headers = { "Content-Type": "application/json", "X-CSRFToken": token() };
     const content = { method: "POST", headers, body: JSON.stringify(body), keepalive };
-    return read(await fetch(`${this.home}library/api/${path}/`, content));
+    return read(await reached(fetch(`${this.home}library/api/${path}/`, content)));
   }
 
   /** @param {string} wish @param {object} fields */
   change(wish, fields, keepalive = false) {
     return this.post("change", { do: wish, ...fields }, keepalive);
+  }
+}
+
+/** The answer; a browser's own words for none are no reader's. @param {Promise<Response>} asked */
+async function reached(asked) {
+  try {
+    return await asked;
+  } catch (error) {
+    throw new Refused(say("notReached"), { cause: error });
   }
 }
 

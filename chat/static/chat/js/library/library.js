@@ -1,6 +1,7 @@
 // @ts-check
 /** What one does with conversations in the sidebar: the list, its menus, search. */
 
+import { recall, remember } from "../memory.js";
 import { say } from "../words.js";
 import { Calls, reasonOf } from "./calls.js";
 import { askFolder } from "./folder-dialog.js";
@@ -12,7 +13,7 @@ import { openReadersDialog } from "./readers-dialog.js";
 import { openShareDialog } from "./share-dialog.js";
 import { Toast } from "./toast.js";
 
-const DELETED = "switchyard.deleted";
+const DELETED = "deleted";
 
 export class Library {
   /**
@@ -26,10 +27,14 @@ export class Library {
     this.menu = new Menu();
     this.toast = new Toast();
     this.search = new Search(this.calls);
-    this.list = new ConversationList(library, this.calls, {
+    /** @type {ConstructorParameters<typeof ConversationList>[2]} */
+    const onMenu = {
       line: (line, button) => this.openMenu(line, button),
       folder: (group, button) => this.openFolderMenu(group, button),
-    });
+    };
+    /** @param {() => Promise<void>} work */
+    const attempt = (work) => this.attempt(work);
+    this.list = new ConversationList(library, this.calls, onMenu, attempt);
     this.offerUndo();
   }
 
@@ -121,7 +126,7 @@ export class Library {
     await this.calls.change("delete", { conversations: [row.id] });
     if (row.id === this.list.shownId) {
       // What is shown is gone: the next page offers to bring it back.
-      sessionStorage.setItem(DELETED, JSON.stringify(row));
+      remember(DELETED, JSON.stringify(row), "tab");
       location.assign(this.calls.home);
       return;
     }
@@ -130,8 +135,8 @@ export class Library {
   }
 
   offerUndo() {
-    const row = sessionStorage.getItem(DELETED);
-    sessionStorage.removeItem(DELETED);
+    const row = recall(DELETED, "tab");
+    remember(DELETED, "", "tab");
     if (row) this.showUndo(JSON.parse(row));
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The list of conversations: the pinned, the folders, and the rest by day. */
 
-import { byId, make } from "../dom.js";
+import { byId, make, seek } from "../dom.js";
 import { recall, remember } from "../memory.js";
 import { say } from "../words.js";
 import { FolderGroup, Line } from "./rows.js";
@@ -22,10 +22,12 @@ export class ConversationList {
    * @param {object} onMenu
    * @param {(line: Line, button: HTMLElement) => void} onMenu.line
    * @param {(group: FolderGroup, button: HTMLElement) => void} onMenu.folder
+   * @param {(work: () => Promise<void>) => Promise<void>} attempt says why it failed
    */
-  constructor(library, calls, onMenu) {
+  constructor(library, calls, onMenu, attempt) {
     this.calls = calls;
     this.onMenu = onMenu;
+    this.attempt = attempt;
     this.nav = byId("history");
     this.groups = byId("history-groups");
     this.empty = byId("history-empty");
@@ -41,10 +43,11 @@ export class ConversationList {
     if (library.shown) this.take([library.shown]);
     this.openRemembered(library.shown?.folder);
     this.render();
-    this.moreButton.onclick = () => this.loadMore();
+    const loadMore = () => this.attempt(() => this.loadMore());
+    this.moreButton.onclick = loadMore;
     this.isLoading = false;
     this.observer = new IntersectionObserver(
-      (entries) => entries.at(-1)?.isIntersecting && this.loadMore(),
+      (entries) => entries.at(-1)?.isIntersecting && loadMore(),
       { root: this.nav, rootMargin: "300px" },
     );
     this.observer.observe(this.moreButton);
@@ -134,7 +137,11 @@ export class ConversationList {
   /** @param {FolderGroup} group */
   async open(group) {
     group.isOpen = true;
-    if (group.next !== null) return;
+    if (group.next === null) await this.attempt(() => this.fill(group));
+  }
+
+  /** @param {FolderGroup} group */
+  async fill(group) {
     let after = "";
     do {
       const query = { folder: String(group.folder.id), ...(after && { after }) };
@@ -173,6 +180,7 @@ export class ConversationList {
   /** Put every line where it belongs, latest first; what has the focus keeps it. */
   render() {
     const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+    const neighbours = this.neighboursOf(focused);
     const lines = [...this.lines.values()].filter((line) => !line.row.is_archived);
     lines.sort((a, b) => Date.parse(b.row.updated_at) - Date.parse(a.row.updated_at));
     for (const line of lines) line.isShown = line.row.id === this.shownId;
@@ -193,6 +201,18 @@ export class ConversationList {
     this.empty.hidden = lines.length > 0 || this.folders.length > 0;
     this.moreButton.hidden = !this.next;
     if (focused && this.nav.contains(focused)) focused.focus();
+    else {
+      const next = neighbours.find((line) => this.groups.contains(line));
+      if (next) seek(next, "a")?.focus();
+    }
+  }
+
+  /** The lines to whose first the focus goes if its own line leaves; [] where it is not in
+   * a line. @param {Element | null} focused */
+  neighboursOf(focused) {
+    const lines = [...this.groups.querySelectorAll("li")];
+    const at = lines.findIndex((line) => line.contains(focused));
+    return at < 0 ? [] : [...lines.slice(at + 1), ...lines.slice(0, at).reverse()];
   }
 }
 
