@@ -107,6 +107,7 @@ def _hit_fields(hit: search.Hit) -> Answer:
     return {
         "conversation": listed_fields(hit.conversation),
         "role": hit.role,
+        "message": None if hit.message_id is None else str(hit.message_id),
         "said_at": hit.said_at.isoformat(),
         "snippet": [[part.text, part.is_match] for part in hit.snippet],
     }

@@ -6,6 +6,7 @@ is one more term, so that a search reads its user's rows and nobody else's.
 
 import re
 import unicodedata
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -142,6 +143,8 @@ class Hit:
     """Whose words they are; "" for a title."""
     said_at: datetime
     snippet: list[Part]
+    message_id: uuid.UUID | None = None
+    """None for a title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +199,7 @@ def _hit(row: SearchEntry, pattern: re.Pattern[str]) -> Hit:
         message.role,
         message.created_at,
         snippet_of(row.text, pattern),  # type: ignore[attr-defined]
+        message.id,
     )
 
 

@@ -124,6 +124,7 @@ def test_what_was_said_is_found_and_opened(open_wide, width):
     hits.first.click()
     expect(page).to_have_title("Old talk 1 · Switchyard")
     expect(page.locator(".bubble")).to_have_text("Die Weiche 信号灯 number 1")
+    expect(page.locator(".message-user")).to_be_focused()
 
 
 def test_search_says_when_nothing_is_found_and_escape_brings_the_list_back(open_wide):

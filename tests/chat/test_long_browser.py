@@ -1,6 +1,7 @@
 """A conversation of 2,000 messages in a headless Chromium."""
 
 import re
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -87,6 +88,24 @@ def test_scrolling_up_brings_what_came_before_and_the_reader_stays_in_place(
 
     box, scroller = first.bounding_box(), page.locator("#scroller").bounding_box()
     assert scroller["y"] - 5 <= box["y"] < scroller["y"] + scroller["height"]
+
+
+def test_a_message_that_was_found_is_shown_however_far_above_it_is(
+    open_page, product, addresses
+):
+    conversation = addresses[1].strip("/c").replace("-", "")
+    [row] = product.query(
+        "SELECT id FROM chat_message WHERE content = 'Question 40?'"
+        f" AND conversation_id = '{conversation}'"
+    )
+
+    page = open_page(f"{addresses[1]}?message={uuid.UUID(row['id'])}")
+
+    found = page.locator(".message", has_text=re.compile(r"Question 40\?"))
+    expect(found).to_be_focused()
+    expect(found).to_be_in_viewport()
+    jump = page.get_by_role("button", name="Jump to the latest message")
+    expect(jump).to_be_visible()
 
 
 def test_one_gets_to_the_first_message_and_back_to_the_last(open_page, addresses):

@@ -1,6 +1,7 @@
 """What readers do to messages, in a headless Chromium against a live `serve`."""
 
 import re
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -199,6 +200,23 @@ def test_numbers_are_shown_once_they_are_asked_for(open_page):
     expect(page.get_by_role("meter")).to_contain_text("10 of 4,096 tokens")
 
 
+def test_a_message_that_was_found_on_another_branch_is_shown(open_page, product):
+    page = open_page("/")
+    ask(page, "one [[tokens=3]]")
+    answer_is(page, words(0, 3))
+    press(last(page), "Regenerate")
+    expect(last(page).locator(".versions")).to_have_text("2 / 2")
+    answer_is(page, words(0, 3))
+    answered = product.query(
+        "SELECT id FROM chat_message WHERE role = 'assistant' ORDER BY created_at"
+    )
+
+    page.goto(f"{page.url}?message={uuid.UUID(answered[-2]['id'])}")
+
+    expect(last(page).locator(".versions")).to_have_text("1 / 2")
+    expect(last(page)).to_be_focused()
+
+
 def test_messages_are_reached_and_worked_on_by_keyboard_alone(open_page):
     page = open_page("/")
     ask(page, "one [[tokens=3]]")
@@ -225,6 +243,7 @@ def test_messages_are_reached_and_worked_on_by_keyboard_alone(open_page):
     page.keyboard.type(" and more")
     page.keyboard.press("Control+Enter")
     expect(prompts(page).last.locator(".bubble")).to_contain_text("and more")
+    expect(answers(page).last.locator("[data-action=delete]")).to_be_attached()
     page.keyboard.press("Alt+ArrowUp")
     page.keyboard.press("Delete")
     expect(page.get_by_role("button", name="Undo")).to_be_visible()

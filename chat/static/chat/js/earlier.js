@@ -42,9 +42,18 @@ export class Earlier {
     this.look();
   }
 
+  get isMore() {
+    return !this.line.hidden;
+  }
+
   look() {
+    if (this.isNear) this.bring();
+  }
+
+  /** Ask for the messages before the first one shown, once. */
+  bring() {
     const { firstId } = this.transcript;
-    if (this.line.hidden || !this.isNear || !firstId || this.asked === firstId) return;
+    if (!this.isMore || !firstId || this.asked === firstId) return;
     if (this.ask(firstId)) this.asked = firstId;
   }
 

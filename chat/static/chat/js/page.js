@@ -29,6 +29,7 @@ import { Shortcuts } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
 import { SlashMenu } from "./slash.js";
 import { Socket } from "./socket.js";
+import { Sought } from "./sought.js";
 import { Transcript } from "./transcript.js";
 import { VariablesForm } from "./variables.js";
 import { say, sayError } from "./words.js";
@@ -85,10 +86,14 @@ class ChatPage {
     this.earlier = new Earlier(this.transcript, this.scrolling, (before) =>
       this.askEarlier(before),
     );
+    const { transcript, earlier, scrolling } = this;
+    /** @param {string} message */
+    const choose = (message) => this.socket.send({ type: "choose", message });
+    this.sought = new Sought({ transcript, earlier, scrolling, choose });
     this.transcript.show(null, page.messages, page.comparison);
     this.compose(conversation);
     // Who reloads while an answer is written goes on; who comes back later decides.
-    if (!this.transcript.streaming.length) this.composer.queue.hold();
+    if (!transcript.streaming.length) this.composer.queue.hold();
     this.scrolling.follow();
     this.earlier.allow(page.hasEarlier);
     this.refresh();
@@ -177,7 +182,8 @@ class ChatPage {
     conversation: (event) => this.show(event),
     earlier: (event) => {
       this.earlier.show(event);
-      },
+      this.sought.look();
+    },
     waiting: (event) => this.wait(event),
     delta: (event) => this.transcript.append(event) || this.attach(),
     reasoning: (event) => this.transcript.think(event) || this.attach(),
@@ -317,6 +323,7 @@ class ChatPage {
     if (this.transcript.streaming.length) this.announce(say("thinking"));
     else if (after) this.announceEnd(messages.at(-1));
     this.refresh();
+    this.sought.look();
   }
 
   /**

@@ -46,6 +46,13 @@ export class Scrolling {
     this.lastTop = this.scroller.scrollTop;
   }
 
+  /** Bring this element to the middle, for the reader to stay there. @param {HTMLElement} element */
+  goTo(element) {
+    this.isFollowing = false;
+    this.scroller.classList.add("is-read");
+    element.scrollIntoView({ block: "center" });
+  }
+
   follow() {
     this.isFollowing = true;
     this.keepUp();

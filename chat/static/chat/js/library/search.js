@@ -9,6 +9,7 @@ import { reasonOf } from "./calls.js";
  * @typedef {object} Hit
  * @property {{id: string, title: string}} conversation
  * @property {"" | "user" | "assistant"} role "" for a title
+ * @property {string | null} message null for a title
  * @property {string} said_at
  * @property {[string, boolean][]} snippet its parts, and whether each is what was sought
  */
@@ -108,7 +109,7 @@ export class Search {
   }
 
   /** @param {Hit} hit */
-  item({ conversation, role, said_at, snippet }) {
+  item({ conversation, role, message, said_at, snippet }) {
     const title = make("strong", { textContent: conversation.title, dir: "auto" });
     const text = make("span", { className: "hit-text", dir: "auto" });
     for (const [part, isMatch] of snippet) {
@@ -117,7 +118,8 @@ export class Search {
     const when = dates.format(new Date(said_at));
     const speaker = say(SPEAKERS[role] ?? "inAnswer");
     const foot = make("small", { textContent: `${speaker} · ${when}` });
-    const href = this.calls.addressOf(conversation.id);
+    const where = message ? `?${new URLSearchParams({ message })}` : "";
+    const href = this.calls.addressOf(conversation.id) + where;
     return make("li", {}, make("a", { href, className: "hit" }, title, text, foot));
   }
 }
