@@ -124,6 +124,30 @@ def test_a_question_asked_before_the_page_is_connected_is_sent_when_it_is(
     expect(last_answer(page).locator(".answer")).to_have_text(words(8))
 
 
+HANGING_ONCE = """
+    let numHanging = 1;
+    window.WebSocket = new Proxy(WebSocket, {
+      construct(Socket, values) {
+        if (numHanging-- <= 0) return new Socket(...values);
+        return { readyState: Socket.CONNECTING, close() {} };
+      },
+    });
+"""
+
+
+def test_a_connection_that_never_opens_is_given_up_for_another_one(open_page, engine):
+    page = open_page("/")
+    page.clock.install()
+    page.add_init_script(HANGING_ONCE)
+    page.reload()
+    page.get_by_label("Message", exact=True).fill("Anybody there?")
+    page.keyboard.press("Enter")
+
+    page.clock.fast_forward(12_000)
+
+    expect(last_answer(page).locator(".answer")).to_have_text(words(8))
+
+
 def test_stop_ends_the_answer_here_and_in_the_engine(open_page, engine):
     page = open_page("/")
     ask(page, "go on [[tokens=5000 interval_ms=10]]")
@@ -257,6 +281,9 @@ def test_a_long_models_name_makes_room_for_the_buttons_of_a_phone(open_page):
     beside = page.get_by_role("button", name="Side by side").bounding_box()
     assert name["x"] + name["width"] <= beside["x"]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.locator("#model-button").tap()
+    menu = page.locator("#model-picker .menu-items").bounding_box()
+    assert 0 <= menu["x"] < menu["x"] + menu["width"] <= 390
 
 
 def test_theme_and_language_are_chosen_and_stay(open_page):

@@ -462,6 +462,25 @@ def test_the_list_of_shortcuts_opens_by_key_and_they_work(open_page):
     expect(page.locator("#shortcuts")).to_be_visible()
 
 
+def test_the_list_of_shortcuts_has_every_key_of_messages(open_page):
+    page = open_page("/")
+    page.keyboard.press("Control+/")
+    expect(page.get_by_role("heading", name="On a message")).to_be_visible()
+
+    keys, listed = page.evaluate(
+        """async () => {
+            const { MESSAGE_KEYS } = await import("/static/chat/js/message_keys.js");
+            const listed = document.querySelectorAll("#shortcuts [data-key]");
+            return [
+              Object.keys(MESSAGE_KEYS),
+              [...listed].map((each) => each.dataset.key),
+            ];
+        }"""
+    )
+
+    assert sorted(listed) == sorted(keys)
+
+
 @pytest.mark.parametrize("keys", [["Enter"], ["Enter", "Enter"]])
 def test_what_is_entered_before_the_scripts_ran_is_sent(open_page, keys):
     page = open_page("/offline/")

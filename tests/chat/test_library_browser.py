@@ -230,6 +230,21 @@ def test_a_link_is_read_without_an_account_until_it_is_revoked(
         expect(reader.get_by_role("heading")).to_have_text("Page not found")
 
 
+def test_a_link_is_copied_on_a_site_without_https_too(open_wide):
+    page = open_wide(permissions=["clipboard-read", "clipboard-write"])
+    page.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
+    choose(page, "Old talk 0", "Share")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Make the link").click()
+    address = dialog.get_by_label("Copy the link").first.input_value()
+
+    dialog.get_by_role("button", name="Copy the link").click()
+
+    copied = dialog.get_by_role("button", name="Copied")
+    expect(copied).to_be_focused()
+    assert page.evaluate("navigator.clipboard.readText()") == address
+
+
 def test_the_menu_tells_who_can_read_a_conversation(open_wide):
     page = open_wide()
 

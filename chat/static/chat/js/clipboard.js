@@ -3,15 +3,33 @@
 
 import { make } from "./dom.js";
 
-/** Pages without https have no clipboard of their own. @param {string} text */
+/**
+ * Pages without https have no clipboard of their own, and browsers may forbid it.
+ * @param {string} text
+ * @returns {Promise<boolean>} whether it is copied
+ */
 export async function copyText(text) {
   if (navigator.clipboard && window.isSecureContext) {
-    await navigator.clipboard.writeText(text);
-    return;
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      // not now: the old way may still be allowed
+    }
   }
-  const area = make("textarea", { value: text, className: "visually-hidden" });
-  document.body.append(area);
+  return copySelected(text);
+}
+
+/** As what is selected. @param {string} text */
+function copySelected(text) {
+  const focused = document.activeElement;
+  const area = make("textarea", { value: text, className: "visually-hidden", readOnly: true });
+  // Beside an open dialog nothing can be selected.
+  (focused?.closest("dialog") ?? document.body).append(area);
+  area.focus({ preventScroll: true });
   area.select();
-  document.execCommand("copy");
+  const isCopied = document.execCommand("copy");
   area.remove();
+  if (focused instanceof HTMLElement) focused.focus({ preventScroll: true });
+  return isCopied;
 }

@@ -50,7 +50,7 @@ export class CodeBlock {
     const label = make("span", { textContent: say("copyCode") });
     const button = make("button", { type: "button" }, icon("copy", "small"), label);
     button.onclick = async () => {
-      await copyText(this.text);
+      if (!(await copyText(this.text))) return;
       label.textContent = say("copied");
       setTimeout(() => (label.textContent = say("copyCode")), 1600);
     };

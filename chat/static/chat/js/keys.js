@@ -9,7 +9,7 @@ function enableCopy(button) {
   const label = /** @type {HTMLElement} */ (button.querySelector("span"));
   const before = label.textContent;
   button.onclick = async () => {
-    await copyText(byId(button.dataset.copy ?? "").textContent);
+    if (!(await copyText(byId(button.dataset.copy ?? "").textContent))) return;
     label.textContent = button.dataset.copied ?? "";
     setTimeout(() => (label.textContent = before), 1600);
   };

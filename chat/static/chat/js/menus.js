@@ -32,6 +32,7 @@ function moveFocus(menu, step) {
 /** @param {HTMLElement} menu @param {KeyboardEvent} event */
 function onKey(menu, event) {
   if (event.key === "Escape" && isOpen(menu)) {
+    event.stopPropagation(); // the drawer that it is in stays
     setOpen(menu, false);
     parts(menu).button.focus();
   } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {

@@ -65,7 +65,7 @@ export function viewOf(message, actions, isLight = false) {
 /** @param {() => string} text */
 function copyButton(text) {
   const button = actionButton("copy", "copy", say("copy"), async () => {
-    await copyText(text());
+    if (!(await copyText(text()))) return;
     button.replaceChildren(icon("check", "small"));
     button.title = say("copied");
     setTimeout(() => {

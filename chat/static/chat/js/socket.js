@@ -7,7 +7,7 @@ const SIGNED_OUT = 4401;
 const FIRST_WAIT = 400;
 const LONGEST_WAIT = 10_000;
 const PING_EVERY = 25_000;
-const PONG_WITHIN = 10_000;
+const ANSWER_WITHIN = 10_000;
 
 export class Socket {
   /**
@@ -64,7 +64,10 @@ export class Socket {
   connect() {
     const socket = new WebSocket(this.url);
     this.socket = socket;
+    // A network that swallows everything leaves it to wait for minutes.
+    this.expect(socket);
     socket.onopen = () => {
+      clearTimeout(this.silence);
       this.wait = FIRST_WAIT;
       this.pinging = window.setInterval(() => this.ping(), PING_EVERY);
       this.on.open();
@@ -82,14 +85,17 @@ export class Socket {
 
   /** A connection can be dead for minutes before a browser says so. */
   ping() {
-    if (!this.send({ type: "ping" })) return;
-    const socket = this.socket;
+    if (this.socket && this.send({ type: "ping" })) this.expect(this.socket);
+  }
+
+  /** Give it up if nothing is heard of it for a while. @param {WebSocket} socket */
+  expect(socket) {
     clearTimeout(this.silence);
     this.silence = window.setTimeout(() => {
       if (this.socket !== socket) return;
-      socket?.close();
+      socket.close();
       this.lose(0);
-    }, PONG_WITHIN);
+    }, ANSWER_WITHIN);
   }
 
   /** @param {number} code */

@@ -83,8 +83,7 @@ class ShareDialog {
     const label = make("span", { textContent: say("copyLink") });
     const copy = make("button", { type: "button", className: "button" }, icon("copy", "small"), label);
     copy.onclick = async () => {
-      await copyText(address);
-      label.textContent = say("copied");
+      if (await copyText(address)) label.textContent = say("copied");
     };
     const note = make("p", { className: "dialog-lead", textContent: say("linkOnce") });
     note.setAttribute("role", "status");
