@@ -10,6 +10,7 @@ import logging
 from collections import OrderedDict, deque
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import islice
 
 from django.conf import settings
 
@@ -61,9 +62,10 @@ class EventLog:
         self.first += 1
 
     def since(self, number: int) -> bytes:
-        """The events from this number on."""
-        skipped = number - self.first
-        return b"".join(list(self._events)[skipped:] if skipped else self._events)
+        """The events from this number on. Costs as much as there are of them: a reader
+        that follows takes one at a time, however long the log."""
+        newest = list(islice(reversed(self._events), self.next - number))
+        return b"".join(reversed(newest))
 
     def clear(self) -> None:
         self.first = self.next

@@ -2,10 +2,13 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
+from timeit import repeat
 
 import pytest
 
 from controller.errors import StreamGone
+from controller.relay.resumable import EventLog
 from tests.controller.relaying import (
     CALLER,
     KEY,
@@ -56,6 +59,33 @@ async def read_all(reader) -> bytes:
 def without_ids(body: bytes) -> bytes:
     lines = body.split(b"\n")
     return b"\n".join(line for line in lines if not line.startswith(b"id: "))
+
+
+def log_of(num_events: int) -> EventLog:
+    log = EventLog()
+    for number in range(num_events):
+        log.append(b"data: %d\n\n" % number)
+    return log
+
+
+def test_a_log_gives_the_events_from_any_number_on():
+    log = log_of(5)
+    log.drop_oldest()
+
+    assert log.since(2).startswith(b"id: 2\ndata: 1\n\nid: 3\n")
+    assert log.since(5) == b"id: 5\ndata: 4\n\n"
+    assert log.since(6) == b""
+
+
+def test_the_latest_event_of_a_long_log_costs_what_it_costs_of_a_short_one():
+    short, long = log_of(10), log_of(20_000)
+
+    costs = [
+        min(repeat(partial(log.since, log.next - 1), number=20, repeat=50))
+        for log in (short, long)
+    ]
+
+    assert costs[1] < 10 * costs[0]  # it was 200 times as much
 
 
 async def test_a_full_log_waits_for_its_reader_and_loses_nothing(gateway, settings):
