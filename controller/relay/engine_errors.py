@@ -88,7 +88,10 @@ def translate(
             "The worker that was chosen takes no more requests now.",
             retry_after=_seconds(retry_after) or RETRY_SECONDS,
         )
-    return UpstreamFailed("The engine behind this model failed to answer.")
+    return UpstreamFailed(
+        f"The engine behind this model failed to answer (it said {status}). Try again;"
+        " if that is of no use, tell an operator of this site."
+    )
 
 
 def translate_event(engine: str, error: dict[str, Any]) -> SwitchyardError:

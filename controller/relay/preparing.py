@@ -16,6 +16,7 @@ from controller.fleet.prompts import estimate_tokens
 from controller.fleet.snapshot import ModelView
 from controller.fleet.wishes import Wish
 from controller.limits.demand import cap_completion
+from controller.relay.engine_errors import PROMPT_FIELDS
 from controller.relay.request import InferenceRequest
 from workers.protocol import Task
 
@@ -93,7 +94,7 @@ def keep_in_context(request: InferenceRequest, model: ModelView, wish: Wish) -> 
         raise ContextLengthExceeded(
             f"This model's maximum context length is {limit} tokens here, and your"
             f" prompt has about {prompt}. Shorten it.",
-            param="messages" if request.task is Task.CHAT else None,
+            param=PROMPT_FIELDS.get(request.task),
         )
     # Without a length, an engine completes a text by a few tokens only.
     is_open_ended = request.task is Task.CHAT

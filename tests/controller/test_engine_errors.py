@@ -72,6 +72,7 @@ def test_what_is_not_about_the_request_says_nothing_of_the_engine(status):
 
     assert isinstance(error, UpstreamFailed)
     assert error.status == 502
+    assert f"it said {status}" in error.message
     assert "sk-123" not in error.message
 
 

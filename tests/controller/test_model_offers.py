@@ -205,6 +205,20 @@ async def test_a_prompt_beyond_the_operators_limit_is_refused(offered, engine):
     assert engine.requests() == []
 
 
+@pytest.mark.parametrize(
+    ("task", "field"), [(Task.CHAT, "messages"), (Task.COMPLETIONS, "prompt")]
+)
+async def test_the_field_that_is_too_long_is_named(offered, task, field):
+    words = "word " * 100
+    message = [{"role": "user", "content": words}]
+    body = {"model": MODEL, field: words if field == "prompt" else message}
+    async with await offered(context_limit=100) as gateway:
+        with pytest.raises(ContextLengthExceeded) as refused:
+            await ask(gateway, body=body, task=task)
+
+    assert refused.value.param == field
+
+
 async def test_an_answer_ends_where_the_operators_limit_does(offered, engine):
     async with await offered(context_limit=100) as gateway:
         await ask(gateway, text="x" * 200)
