@@ -17,11 +17,13 @@ from controller import metrics
 from controller.cors import OriginRules, load_origin_rules
 from controller.errors import (
     AuthenticationFailed,
+    BudgetUnavailable,
     ContextLengthExceeded,
     GuestLinkEnded,
     ModelNotFound,
     NoWorkerAvailable,
     QueueFull,
+    QuotaSpent,
     ShuttingDown,
     UpstreamFailed,
 )
@@ -81,6 +83,8 @@ TURN_INTERVAL = timedelta(seconds=0.25)
 STALL_INTERVAL = timedelta(seconds=0.5)
 # No worker of a model has taken the request: its fallback may.
 UNTAKEN = (NoWorkerAvailable, QueueFull, UpstreamFailed)
+# The fallback is too small for the request, or too dear for what is left of a budget.
+UNFIT = (ContextLengthExceeded, QuotaSpent, BudgetUnavailable)
 LEASE_REPORT_INTERVAL = timedelta(seconds=30)
 RATE_SHARE_INTERVAL = timedelta(seconds=0.25)
 EXCHANGE_INTERVAL = timedelta(seconds=0.1)
@@ -181,9 +185,10 @@ class Gateway:
             exchange.fall_back(fallback)
             try:
                 keep_in_context(exchange.request, fallback, exchange.wish)
+                await exchange.reservation.cover()
                 await self._ask(exchange)
             # Why the model that was asked for did not answer says more.
-            except (*UNTAKEN, ContextLengthExceeded):
+            except (*UNTAKEN, *UNFIT):
                 exchange.error = exc
                 raise exc from None
 

@@ -175,7 +175,7 @@ class UsageReader:
         is_waiting = stale.filter(begins_at=last_hour).exists()
         self._rows_from = last_hour if is_waiting else self._this_hour
         self.num_missing_hours = stale.filter(
-            begins_at__range=(since, last_hour - HOUR)
+            begins_at__range=(since, min(last_hour, until) - HOUR)
         ).count()
         """Hours of the period that the task worker has yet to add, of long ago or after
         it stood still."""

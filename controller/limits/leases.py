@@ -75,33 +75,47 @@ class DatabaseLeases:
 def take_lease(
     holder: str, key: BudgetKey, total: int, needed: int, unspent: int
 ) -> Granted:
-    """As `LeaseStore.take`; nothing if the limit was deleted. Four statements."""
+    """As `LeaseStore.take`. Raises `IntegrityError` for a limit that was deleted a
+    moment ago. Four statements."""
     with transaction.atomic():
-        spending = _locked(key)
-        left = max(0, total - spending.spent)
+        spending, lease = _locked(holder, key)
+        lost = _lost(lease, unspent)
+        left = max(0, total - spending.spent - lost)
         amount = min(left, max(needed, left // LEASED_PART))
-        _move(spending, holder, amount, unspent + amount)
+        _write(spending, lost + amount, lease, unspent + amount)
     return Granted(amount, left - amount)
 
 
 def report_lease(holder: str, key: BudgetKey, returned: int, unspent: int) -> None:
     """As `LeaseStore.report`."""
     with transaction.atomic():
-        _move(_locked(key), holder, -returned, unspent)
+        spending, lease = _locked(holder, key)
+        lost = _lost(lease, returned + unspent)
+        _write(spending, lost - returned, lease, unspent)
 
 
-def _locked(key: BudgetKey) -> Spending:
-    """The row, nobody else's to change until the transaction ends."""
+def _locked(holder: str, key: BudgetKey) -> tuple[Spending, Lease]:
+    """The rows, the budget's nobody else's to change until the transaction ends; of
+    who holds nothing an empty lease, which is not written yet."""
     rows = Spending.objects.select_for_update()
     row, _is_new = rows.get_or_create(limit_id=key.limit_id, period_start=key.starts_on)
-    return row
+    lease = Lease.objects.filter(spending=row, holder=holder).first()
+    return row, lease or Lease(spending=row, holder=holder)
 
 
-def _move(spending: Spending, holder: str, spent: int, unspent: int) -> None:
+def _lost(lease: Lease, held: int) -> int:
+    """How much of what its holder has the store counts as spent no longer.
+
+    The reconciliation took a process for dead that lived, as after a long outage of the
+    database, and gave its lease back; or the process never heard that what it gave back
+    had come here. Unless it is spent again, it would be there twice.
+    """
+    return max(0, held - lease.unspent)
+
+
+def _write(spending: Spending, spent: int, lease: Lease, unspent: int) -> None:
+    """Add to what is spent, and note what the holder keeps."""
     if spent:
         Spending.objects.filter(pk=spending.pk).update(spent=F("spent") + spent)
-    Lease.objects.update_or_create(
-        spending=spending,
-        holder=holder,
-        defaults={"unspent": unspent, "reported_at": now()},
-    )
+    lease.unspent, lease.reported_at = unspent, now()
+    lease.save()

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet, Sum
 from django.utils.timezone import now
 
+from controller.ledger.usage import Tally, UsageReader
 from controller.limits.periods import Period
 from controller.models import Lease, LedgerEntry, Limit, Spending
 
@@ -18,7 +19,8 @@ def reconcile_leases() -> int:
 
     Of what a process had leased when it died, the part that the ledger does not have
     was never used. What cannot be told apart stays spent. A few queries for each
-    budget with such a lease.
+    budget with such a lease, however long the ledger is: web processes that need more
+    of it wait meanwhile.
     """
     orphans = Lease.objects.orphaned().values_list("spending_id", flat=True)
     return sum(_reconcile(pk) for pk in set(orphans))
@@ -36,31 +38,33 @@ def _reconcile(spending_id: int) -> int:
     spending = rows.filter(pk=spending_id).first()
     if spending is None:
         return 0  # its limit was deleted meanwhile
+    used = used_of(spending)
+    if used is None:
+        return 0  # the next time
     # The used part of a living process's lease is in the ledger, or soon will be.
     orphaned, living = spending.leases.orphaned(), spending.leases.living()
-    unaccounted = spending.spent - used_of(spending) - _unspent(living)
+    unaccounted = spending.spent - used - _unspent(living)
     returned = max(0, min(_unspent(orphaned), unaccounted))
     orphaned.delete()
     Spending.objects.filter(pk=spending.pk).update(spent=F("spent") - returned)
     return returned
 
 
-def used_of(spending: Spending) -> int:
-    """What the ledger has of this budget's period. One query."""
-    is_in_money = spending.limit.kind in Limit.IN_MONEY
-    counted = ("cost_nanos",) if is_in_money else ("prompt_tokens", "completion_tokens")
-    sums = _rows_of(spending).aggregate(*map(Sum, counted))
-    return sum(amount or 0 for amount in sums.values())
-
-
-def _rows_of(spending: Spending) -> QuerySet[LedgerEntry]:
-    """The requests that this budget pays for."""
+def used_of(spending: Spending) -> int | None:
+    """What the ledger has of this budget's period; None while some of its hours are not
+    added up. Five queries."""
     start = datetime.combine(spending.period_start, time(), tzinfo=UTC)
     end = Period.of(spending.limit.kind, start).ends_at
-    rows = LedgerEntry.objects.filter(
-        _owned_by(spending.limit), created_at__gte=start, created_at__lt=end
-    )
-    return rows.exclude(face=LedgerEntry.Face.PROBE)
+    reader = UsageReader(start, end, _paid_by(spending.limit))
+    if reader.num_missing_hours:
+        return None
+    tally = Tally.total(reader.by().values())
+    return tally.cost_nanos if spending.limit.kind in Limit.IN_MONEY else tally.tokens
+
+
+def _paid_by(limit: Limit) -> Q:
+    """The requests that this budget pays for."""
+    return _owned_by(limit) & ~Q(face=LedgerEntry.Face.PROBE)
 
 
 def _owned_by(limit: Limit) -> Q:

@@ -24,18 +24,21 @@ class Running(Protocol):
 class BudgetHold:
     """An amount of one budget, in its units, with the period it came from."""
 
-    __slots__ = ("amount", "meter", "period", "prices")
+    __slots__ = ("amount", "lapsed", "meter", "period", "prices")
 
     def __init__(self, meter: BudgetMeter, prices: Prices) -> None:
         self.meter = meter
         self.period: Period = meter.period
         self.amount = 0
+        self.lapsed = 0
+        """Of the amount: from a period that was over before the request was. It stays
+        spent there, and pays for as much of what the request uses."""
         self.prices = prices
 
-    def units(self, prompt: int, completion: int, cached: int = 0) -> int:
+    def units(self, prompt: int, completion: int) -> int:
         """What so many tokens come to."""
         if self.meter.is_in_money:
-            return self.prices.cost_nanos(prompt, completion, cached)
+            return self.prices.cost_nanos(prompt, completion)
         return prompt + completion
 
     def affordable(self, prompt: int) -> int:
@@ -49,23 +52,29 @@ class BudgetHold:
         """Whether it was leased already."""
         if not self.meter.take_here(wanted):
             return False
-        self.period = self.meter.period
-        self.amount += wanted
+        self._add(wanted)
         return True
 
     async def take(self, least: int, wanted: int) -> None:
-        taken = await self.meter.take(least, wanted)
-        self.period = self.meter.period
+        self._add(await self.meter.take(least, wanted))
+
+    def _add(self, taken: int) -> None:
+        if self.period is not self.meter.period:
+            self.period, self.lapsed = self.meter.period, self.amount
         self.amount += taken
 
     def trim(self, needed: int) -> None:
         """Give back what is held beyond what is needed."""
-        if self.amount > needed:
-            self.meter.settle(self.period, self.amount - needed, 0)
-            self.amount = needed
+        beyond = min(self.amount - needed, self.amount - self.lapsed)
+        if beyond > 0:
+            self.meter.settle(self.period, beyond, 0)
+            self.amount -= beyond
 
     def settle(self, used: int) -> None:
-        self.meter.settle(self.period, self.amount, used)
+        """Hold nothing any more, and count what was used."""
+        held = self.amount - self.lapsed
+        self.meter.settle(self.period, held, max(0, used - self.lapsed))
+        self.amount = self.lapsed = 0
 
 
 class Reservation:
@@ -96,6 +105,17 @@ class Reservation:
             self.prices = prices
         for hold in self.budgets:
             hold.prices = prices
+
+    async def cover(self) -> None:
+        """Hold what the demand comes to by the present prices, where that is more.
+
+        Raises `QuotaSpent` or `BudgetUnavailable`.
+        """
+        for hold in self.budgets:
+            missing = hold.units(self.demand.prompt, self.demand.completions)
+            missing -= hold.amount
+            if missing > 0:
+                await hold.take(missing, missing)
 
     def lower(self, body: dict[str, Any]) -> None:
         """Make the answer as long as every budget pays for, and free what others hold
@@ -149,25 +169,23 @@ class Reservation:
         """Give everything back, the request's own count too: it was refused."""
         for meter in self.requests:
             meter.bucket.give(1)
-        self._settle(0, 0, 0)
+        self._settle(0, 0)
 
     def settle(self, finished: FinishedRequest) -> None:
         """Count what the request has used, as the ledger has it. Idempotent."""
-        self._settle(
-            finished.prompt_tokens, finished.completion_tokens, finished.cached_tokens
-        )
+        tokens = finished.prompt_tokens + finished.completion_tokens
+        self._settle(tokens, finished.cost_nanos)
 
-    def _settle(self, prompt: int, completion: int, cached: int) -> None:
+    def _settle(self, tokens: int, cost_nanos: int) -> None:
         if self._is_settled:
             return
         self._is_settled = True
         for place in self.places:
             place.leave()
         for meter, held in self.tokens:
-            meter.bucket.give(held - prompt - completion)
+            meter.bucket.give(held - tokens)
         for hold in self.budgets:
-            hold.settle(hold.units(prompt, completion, cached))
-            hold.amount = 0
+            hold.settle(cost_nanos if hold.meter.is_in_money else tokens)
 
 
 UNLIMITED = Reservation(Demand(0))

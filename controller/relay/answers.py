@@ -36,8 +36,11 @@ class Usage(msgspec.Struct):
 
     @property
     def cached_tokens(self) -> int:
+        """Of the prompt's. Some providers count them beside those, not among them: more
+        than all would cost less than nothing."""
         details = self.prompt_tokens_details
-        return (details.cached_tokens or 0) if details else 0
+        cached = (details.cached_tokens or 0) if details else 0
+        return min(cached, self.prompt_tokens)
 
 
 class Choice(msgspec.Struct):

@@ -52,6 +52,17 @@ def test_usage_is_taken_out_of_a_stream_cut_anywhere():
         assert reader.saw_done
 
 
+def test_no_more_of_a_prompt_is_cached_than_there_is():
+    details = {"cached_tokens": 4000}  # beside the prompt's tokens, as some count them
+    reader = AnswerReader(show_usage=False)
+    said = USAGE | {"prompt_tokens_details": details}
+
+    relayed(reader, TEXT + event(id="c-1", choices=[], usage=said) + DONE)
+
+    assert reader.usage is not None
+    assert reader.usage.cached_tokens == reader.usage.prompt_tokens == 11
+
+
 def test_usage_stays_for_a_client_who_asked_for_it():
     for cut in range(len(STREAM)):
         reader = AnswerReader(show_usage=True)

@@ -12,7 +12,12 @@ from controller.errors import BudgetUnavailable, QuotaSpent
 from controller.limits.book import Kind, LimitView
 from controller.limits.budgets import BudgetMeter
 from controller.limits.leases import DatabaseLeases, Granted
+from controller.limits.reconciliation import reconcile_leases
+from controller.limits.reservation import BudgetHold
 from controller.models import Lease, Limit, Spending
+from controller.models.limits import LEASE_HOLDER_EXPIRY
+from controller.prices import FREE
+from tests.factories import make_ledger_entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -215,3 +220,66 @@ async def test_a_request_that_leaves_while_it_waits_loses_no_lease(clock):
     await asyncio.gather(leaving, leasing, return_exceptions=True)
 
     assert meter.available == await spent() > 0
+
+
+async def test_what_a_stream_held_before_midnight_pays_for_no_new_day(clock):
+    meter = await make_meter(clock, 10_000)
+    hold = BudgetHold(meter, FREE)
+    await hold.take(1000, 1000)
+    clock.moment += timedelta(days=1)
+    clock.seconds += 86400
+    await hold.take(500, 500)  # its next slice
+
+    hold.settle(1200)
+    await meter.give_back(meter.available)
+
+    assert meter.held == 0
+    today = await Spending.objects.aget(period_start=meter.period.starts_on)
+    assert today.spent == 200
+
+
+async def test_a_hold_gives_back_only_what_it_has_of_the_present_day(clock):
+    meter = await make_meter(clock, 10_000)
+    hold = BudgetHold(meter, FREE)
+    await hold.take(1000, 1000)
+    clock.moment += timedelta(days=1)
+    await hold.take(500, 500)
+
+    hold.trim(0)
+
+    assert (meter.held, meter.available) == (0, 500)
+
+
+async def test_a_process_that_was_taken_for_dead_gives_nothing_back_twice(clock):
+    meter = await make_meter(clock, 10_000)
+    await meter.take(50, 50)
+    meter.settle(meter.period, 50, 20)
+    await sync_to_async(make_ledger_entry)(prompt_tokens=15, completion_tokens=5)
+    await Lease.objects.aupdate(reported_at=now() - 2 * LEASE_HOLDER_EXPIRY)
+
+    assert await sync_to_async(reconcile_leases)() == 80
+    assert await meter.take(30, 30) == 30  # of its lease, as if nothing had been
+    await meter.report()
+    assert await spent() == 100
+    meter.settle(meter.period, 30, 0)
+    await meter.give_back(meter.available)
+
+    assert await spent() == 20
+
+
+async def test_what_came_back_unheard_does_not_come_back_twice(clock):
+    class Deaf(DatabaseLeases):
+        async def report(self, *args) -> None:
+            await super().report(*args)
+            raise OperationalError("the connection broke off")
+
+    store = Deaf(sync_to_async(lambda job, *args: job(*args)))
+    meter = await make_meter(clock, 10_000, store)
+    await meter.take(50, 50)
+    meter.settle(meter.period, 50, 20)
+
+    for _ in range(2):
+        with pytest.raises(OperationalError):
+            await meter.give_back(meter.available)
+
+    assert await spent() == 20

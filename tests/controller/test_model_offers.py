@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from contextlib import aclosing
+from decimal import Decimal
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -16,7 +17,7 @@ from controller.errors import (
 from controller.fleet.snapshot import load_snapshot
 from controller.gateway import running_gateway
 from controller.identity.caller import Caller, chat_caller
-from controller.models import Membership, Revision
+from controller.models import Limit, Membership, Revision
 from controller.relay.preparing import check_parameters
 from tests.controller.relaying import (
     CALLER,
@@ -43,6 +44,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 OTHER = "mock-2"
 new_model = sync_to_async(make_served_model)
+put_limit = sync_to_async(Limit.put)
 
 
 @pytest.fixture(scope="module")
@@ -392,6 +394,19 @@ async def test_where_the_fallback_fails_too_the_first_reason_is_told(with_fallba
 
     assert (row.status, row.error_code) == (503, "no_worker_available")
     assert row.explanation["fallback_from"] == MODEL
+
+
+async def test_a_fallback_must_fit_into_what_is_left_of_a_budget(with_fallback, engine):
+    short = make_request().body
+    async with await with_fallback(price_completion=1000) as gateway:
+        await put_limit("money_per_day", Decimal("0.05"))  # 50 tokens of the fallback
+        await gateway._look_for_changes()
+        await ask(gateway, body=short | {"max_tokens": 20})
+
+        with pytest.raises(NoWorkerAvailable, match=MODEL):
+            await ask(gateway, body=short | {"max_tokens": 51})
+
+    assert len(engine.requests("/v1/chat/completions")) == 1
 
 
 async def test_nobody_is_given_a_fallback_that_they_may_not_use(with_fallback):

@@ -1,15 +1,20 @@
 """Leases of processes that died."""
 
+from datetime import UTC, datetime, time, timedelta
+
 import pytest
 from django.utils.timezone import now
 
+from controller.ledger.queue import write_batch
+from controller.ledger.rollups import roll_up
 from controller.limits.periods import Period
 from controller.limits.reconciliation import (
     prune_spendings,
     reconcile_leases,
 )
-from controller.models import Lease, Limit, Spending
+from controller.models import Lease, LedgerEntry, Limit, Spending
 from controller.models.limits import LEASE_HOLDER_EXPIRY
+from tests.controller.test_ledger_queue import finished
 from tests.factories import (
     make_key,
     make_ledger_entry,
@@ -108,3 +113,23 @@ def test_spendings_of_long_ago_are_deleted():
     prune_spendings()
 
     assert Spending.objects.get() == today
+
+
+def test_of_a_long_period_the_sums_are_read_once_they_are_there():
+    first = Period.month(now() - timedelta(days=32)).starts_on
+    moment = datetime.combine(first, time(), tzinfo=UTC) + timedelta(days=3)
+    write_batch([finished(created_at=moment, user_id=7) for _ in range(3)])
+    limit = Limit.put("tokens_per_month", 10_000, user_id=make_user(pk=7).pk)
+    spending = Spending.objects.create(limit=limit, period_start=first, spent=1000)
+    silence = LEASE_HOLDER_EXPIRY * 2
+    Lease.objects.create(
+        spending=spending, holder="dead", unspent=990, reported_at=now() - silence
+    )
+
+    assert reconcile_leases() == 0  # they are not, so that nobody knows what was used
+    assert spent_of(spending) == 1000
+    roll_up()
+    LedgerEntry.objects.all().delete()
+
+    assert reconcile_leases() == 955
+    assert spent_of(spending) == 45
