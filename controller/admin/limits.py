@@ -72,7 +72,7 @@ class LimitAdmin(AnnouncingAdmin):
     def shown_amount(self, limit: Limit) -> str:
         return limit.in_words(limit.units)
 
-    @admin.display(description=_("used or leased"))
+    @admin.display(description=_("used"))
     def used(self, limit: Limit) -> str:
         """Of budgets, in this day or month; rates are counted in web processes."""
         now = standing(limit)

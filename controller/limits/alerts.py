@@ -5,8 +5,7 @@ from datetime import date
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import F, Q, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Q
 from django.utils.timezone import now
 
 from controller.limits.periods import Period
@@ -52,18 +51,13 @@ def percent_used(used: int, total: int) -> int:
 
 
 def _present_spendings() -> Iterable[Spending]:
-    """This day's and this month's, each with `used`. One query.
-
-    What processes hold as leases is spent and not used. They say every few seconds
-    what they hold, so an alert may be so much late; it is never early.
-    """
+    """This day's and this month's, each with `used`. One query."""
     moment = now()
     present = Q()
     for kind in Limit.BUDGETS:
         present |= Q(limit__kind=kind, period_start=Period.of(kind, moment).starts_on)
-    leased = Coalesce(Sum("leases__unspent"), 0)
-    rows = Spending.objects.filter(present, limit__amount__gt=0)
-    return rows.select_related("limit").annotate(used=F("spent") - leased)
+    rows = Spending.objects.with_used().filter(present, limit__amount__gt=0)
+    return rows.select_related("limit")
 
 
 def _known_alerts(period_starts: Iterable[date]) -> _Known:

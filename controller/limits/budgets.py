@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from django.db import Error as DatabaseError
 
@@ -12,6 +13,7 @@ from controller.limits.book import Kind, LimitView
 from controller.limits.gathering import Gathering
 from controller.limits.leases import BudgetKey, LeaseStore
 from controller.limits.periods import Period
+from controller.models import Limit
 from controller.prices import NANOS
 
 # For so long nobody asks the store again for a budget that had nothing left: others
@@ -152,15 +154,15 @@ class BudgetMeter:
             resets = f"Requests under way hold the rest of it. {resets}"
             wait = 1
         return QuotaSpent(
-            f"The limit of {self._shown(self.limit.amount)} {self.name} is used up."
-            f" {resets}",
+            f"The limit of {self._shown_limit()} {self.name} is used up. {resets}",
             retry_after=min(wait, MAX_RETRY_SECONDS),
         )
 
-    def _shown(self, amount: int) -> str:
-        if not self.is_in_money:
-            return f"{amount:,}"
-        return f"{amount / NANOS:,.2f}"
+    def _shown_limit(self) -> str:
+        scale = NANOS if self.is_in_money else 1
+        return Limit.amount_in_words(
+            self.limit.kind, Decimal(self.limit.amount) / scale
+        )
 
     def _key(self) -> BudgetKey:
         return BudgetKey(self.limit.id, self.period.starts_on)

@@ -18,7 +18,7 @@ class Standing:
 
     limit: Limit
     used: int | None = None
-    """Of a budget in its period, with what is leased; in the limit's `units`."""
+    """Of a budget in its period, as web processes last said; in the limit's `units`."""
     resets_at: datetime | None = None
 
     @property
@@ -44,7 +44,7 @@ class Standing:
 def with_current_spendings(limits: QuerySet[Limit]) -> QuerySet[Limit]:
     """These limits with their owners and what `standing` reads. Two queries."""
     starts = [period(now()).starts_on for period in (Period.day, Period.month)]
-    current = Spending.objects.filter(period_start__in=starts)
+    current = Spending.objects.with_used().filter(period_start__in=starts)
     return limits.select_related("key", "user", "team").prefetch_related(
         Prefetch("spendings", current, to_attr="current_spendings")
     )
@@ -55,12 +55,12 @@ def standing(limit: Any) -> Standing:
     if limit.kind not in Limit.BUDGETS:
         return Standing(limit)
     period = Period.of(limit.kind, now())
-    spent = sum(
-        row.spent
+    used = sum(
+        row.used
         for row in limit.current_spendings
         if row.period_start == period.starts_on
     )
-    return Standing(limit, spent, period.ends_at)
+    return Standing(limit, used, period.ends_at)
 
 
 def limits_of(user: User) -> QuerySet[Limit]:

@@ -11,6 +11,9 @@ from controller.addresses import parse_networks
 from controller.durations import parse_duration
 from controller.identity.imports import read_key_list
 from controller.identity.origins import parse_pattern
+from controller.models.limits import MAX_COUNT
+
+MAX_INTEGER = 2**31 - 1  # what columns of whole numbers hold
 
 
 def duration(text: str) -> timedelta:
@@ -52,10 +55,17 @@ def origins(text: str) -> list[str]:
         raise ArgumentTypeError(str(exc)) from exc
 
 
-def positive(text: str) -> int:
+def positive(text: str, most: int = MAX_INTEGER) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r}: write a whole number of at least 1.")
+    if int(text) > most:
+        raise ArgumentTypeError(f"{text!r}: at most {most:,}.")
     return int(text)
+
+
+def amount(text: str) -> int:
+    """Of a limit that counts requests or tokens."""
+    return positive(text, MAX_COUNT)
 
 
 def text_of(path: Path) -> str:

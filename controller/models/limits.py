@@ -8,7 +8,8 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, Sum
+from django.db.models.functions import Cast, Coalesce, Greatest
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
@@ -19,7 +20,8 @@ from controller.prices import NANOS
 # A process that has not reported its leases for so long is taken for dead.
 LEASE_HOLDER_EXPIRY = timedelta(minutes=2)
 
-MAX_AMOUNT = 10**9  # of money, it fits 64 bits in billionths
+MAX_MONEY = 10**9  # which fits 64 bits in billionths
+MAX_COUNT = 10**12 - 1  # of requests or tokens, as many digits as the column has
 
 
 class LimitQuerySet(models.QuerySet["Limit"]):
@@ -130,9 +132,10 @@ class Limit(models.Model):
         """Raise `ValidationError` for what no limit of this kind can be."""
         if amount < 0:
             raise ValidationError({"amount": _("At least 0.")})
-        if amount > MAX_AMOUNT:
+        most = MAX_MONEY if kind in cls.IN_MONEY else MAX_COUNT
+        if amount > most:
             raise ValidationError(
-                {"amount": _("At most %(most)s.") % {"most": f"{MAX_AMOUNT:,}"}}
+                {"amount": _("At most %(most)s.") % {"most": f"{most:,}"}}
             )
         if kind not in cls.IN_MONEY and amount != int(amount):
             raise ValidationError({"amount": _("A whole number, please.")})
@@ -169,7 +172,12 @@ class Limit(models.Model):
 
     @classmethod
     def amount_in_words(cls, kind: str, amount: Decimal) -> str:
-        return f"{amount:,.2f}" if kind in cls.IN_MONEY else f"{int(amount):,}"
+        """The same of an amount as people write it. Less than one is shown to the
+        millionth, which answers cost, but no longer than it must."""
+        if kind not in cls.IN_MONEY:
+            return f"{int(amount):,}"
+        exact, rounded = f"{amount:.6f}".rstrip("0"), f"{amount:,.2f}"
+        return exact if amount < 1 and len(exact) > len(rounded) else rounded
 
     @classmethod
     def put(
@@ -307,12 +315,26 @@ class LimitRequest(models.Model):
         return Limit.amount_in_words(self.kind, self.granted)
 
 
+class SpendingQuerySet(models.QuerySet["Spending"]):
+    def with_used(self) -> Self:
+        """With what was `used`: `spent`, less what processes hold as leases.
+
+        They say every half a minute what they hold, so it may be so much late. It is
+        never too much.
+        """
+        # PostgreSQL's sums of big integers are decimals.
+        leased = Cast(Coalesce(Sum("leases__unspent"), 0), models.BigIntegerField())
+        return self.annotate(used=Greatest(F("spent") - leased, 0))
+
+
 class Spending(models.Model):
     """How much of a budget is spent in a period; what is leased counts as spent."""
 
     limit = models.ForeignKey(Limit, models.CASCADE, related_name="spendings")
     period_start = models.DateField()
     spent = models.BigIntegerField(default=0)
+
+    objects = SpendingQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -99,6 +99,9 @@ def test_a_key_has_the_limits_that_it_is_made_with():
     ("options", "complaint"),
     [
         (["--rpm", "0"], "at least 1"),
+        (["--tpm", "1000000000000"], "--tpm: '1000000000000': at most 999,999,999,999"),
+        (["--concurrent", "2147483648"], "at most 2,147,483,647"),
+        (["--name", "n" * 101], "at most 100 characters"),
         (["--user", "nobody"], "no user 'nobody'"),
         (["--scopes", "inference,root"], "No such scope: root"),
         (["--concurrent", "0"], "at least 1"),

@@ -14,7 +14,7 @@ from django.db.models import F, Sum
 from controller.errors import QuotaSpent, RateLimited, SwitchyardError
 from controller.gateway import running_gateway
 from controller.identity.caller import Caller, chat_caller
-from controller.models import LedgerEntry, Limit, ServedModel, Spending
+from controller.models import LedgerEntry, Limit, ServedModel, Spending, Worker
 from controller.relay.request import InferenceRequest
 from tests.factories import make_key, make_team, make_user, make_worker
 from tests.mock_engine import running_mock_engine
@@ -376,17 +376,51 @@ async def test_a_second_settling_counts_nothing(running):
     assert await spent(running) == await billed(running)
 
 
-async def test_a_stream_that_moves_is_billed_once(running):
-    with running_mock_engine(key=KEY, models=(MODEL,), tokens=50) as other:
-        await new_worker(MODEL, address=other.url, engine_key=KEY)
+@pytest.fixture
+async def breaking(running):
+    """A worker that is asked first, and whose streams go on with the other."""
+    fields = {"engine": "vllm", "can_continue": True}
+    await Worker.objects.aupdate(running=100, **fields)
+    with running_mock_engine(key=KEY, models=(MODEL,), cut_after=7) as broken:
+        await new_worker(MODEL, address=broken.url, engine_key=KEY, **fields)
         await running.reload()
-        caller = await api_caller()
-        await limited(running, Kind.TOKENS_PER_DAY, 100_000, key_id=caller.key_id)
+        yield broken
 
-        await answer(running, caller, "[[cut_after=5 interval_ms=1]]", max_tokens=50)
 
-        assert await spent(running) == await billed(running) > 0
-        assert await LedgerEntry.objects.acount() == 1
+MOVES = "[[tokens=20 interval_ms=2]]"
+
+
+async def test_a_stream_that_moves_is_billed_once(running, breaking):
+    caller = await api_caller()
+    await limited(running, Kind.TOKENS_PER_DAY, 100_000, key_id=caller.key_id)
+
+    await answer(running, caller, MOVES)
+
+    assert await spent(running) == await billed(running) > 20
+    row = await LedgerEntry.objects.aget()
+    assert (row.num_moves, row.completion_tokens) == (1, 20)
+
+
+async def test_a_budget_pays_what_the_ledger_says_though_prices_change(
+    running, breaking
+):
+    await ServedModel.objects.aupdate(price_completion=1)
+    caller = await api_caller()
+    await limited(running, Kind.MONEY_PER_DAY, 1, key_id=caller.key_id)
+    await running.reload()
+    exchange = await running.open(caller, make_request(MOVES))
+
+    await ServedModel.objects.aupdate(price_completion=5)
+    await running.reload()
+    async with aclosing(exchange):
+        async for _block in exchange.events():
+            pass
+
+    cost = await spent(running)
+    await running.flush()
+    row = await LedgerEntry.objects.aget()
+    assert cost == row.cost_nanos == 20 * 5 * 1000  # as it was when the stream moved
+    assert row.num_moves == 1
 
 
 async def test_a_refused_request_holds_nothing(running):
@@ -423,7 +457,8 @@ def test_an_owner_has_one_limit_of_a_kind():
     ("kind", "amount", "reason"),
     [
         (Kind.TOKENS_PER_DAY, Decimal("1.5"), "whole number"),
-        (Kind.MONEY_PER_DAY, 10**10, "At most"),
+        (Kind.MONEY_PER_DAY, 10**10, "At most 1,000,000,000"),
+        (Kind.TOKENS_PER_DAY, 10**12, "At most 999,999,999,999"),
         (Kind.CONCURRENT, 1, "set on the key"),
     ],
 )
@@ -432,3 +467,27 @@ def test_a_limit_that_cannot_be_is_refused_with_the_reason(kind, amount, reason)
 
     with pytest.raises(ValidationError, match=reason):
         Limit(key=key, kind=kind, amount=amount).clean()
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0", "0.00"),
+        ("0.5", "0.50"),
+        ("0.000125", "0.000125"),
+        ("0.0000001", "0.00"),
+        ("2.5", "2.50"),
+        ("1234567.891", "1,234,567.89"),
+    ],
+)
+def test_money_has_its_cents_and_little_of_it_what_there_is(amount, shown):
+    assert Limit.amount_in_words(Kind.MONEY_PER_DAY, Decimal(amount)) == shown
+
+
+def test_a_budget_may_be_as_many_tokens_as_a_large_site_makes():
+    limit = Limit.put(Kind.TOKENS_PER_MONTH, 500 * 10**9)
+
+    limit.clean()
+
+    limit.refresh_from_db()
+    assert limit.units == 500 * 10**9

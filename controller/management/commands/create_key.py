@@ -40,13 +40,13 @@ FLAGS = (
 
 
 LIMITS = (
-    Flag("--rpm", Limit.Kind.REQUESTS_PER_MINUTE, arguments.positive, "N",
+    Flag("--rpm", Limit.Kind.REQUESTS_PER_MINUTE, arguments.amount, "N",
          "Requests per minute."),
-    Flag("--tpm", Limit.Kind.TOKENS_PER_MINUTE, arguments.positive, "N",
+    Flag("--tpm", Limit.Kind.TOKENS_PER_MINUTE, arguments.amount, "N",
          "Tokens per minute."),
-    Flag("--tokens-per-day", Limit.Kind.TOKENS_PER_DAY, arguments.positive, "N",
+    Flag("--tokens-per-day", Limit.Kind.TOKENS_PER_DAY, arguments.amount, "N",
          "A budget that begins anew at midnight, UTC."),
-    Flag("--tokens-per-month", Limit.Kind.TOKENS_PER_MONTH, arguments.positive, "N",
+    Flag("--tokens-per-month", Limit.Kind.TOKENS_PER_MONTH, arguments.amount, "N",
          "A budget that begins anew on the first."),
 )  # fmt: skip
 
@@ -95,7 +95,8 @@ class Command(BaseCommand):
             flag.field: options[flag.field] for flag in LIMITS if options[flag.field]
         }
         try:
-            key, secret = issue(user, options["name"], fields, limits)
+            name = ApiKey._meta.get_field("name").clean(options["name"], None)
+            key, secret = issue(user, name, fields, limits)
         except ValidationError as exc:
             raise CommandError(" ".join(exc.messages)) from exc
         self.stdout.write(f"New API key {key.name!r} of {user}, shown once: {secret}")
