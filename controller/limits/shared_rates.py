@@ -109,9 +109,19 @@ class SharedBucket:
         if self._monotonic() < self._dry_until:
             return False
         await self._taking.fetch(amount)
-        return self.take_here(amount) or (
-            self._is_alone and self._own_part.take_here(amount)
-        )
+        return self.take_here(amount) or (self._is_alone and self._take_own(amount))
+
+    def _take_own(self, amount: int) -> bool:
+        """Whether there was enough in the own part, which then is taken.
+
+        One for more than the own part waits for a full one and leaves a debt: it could
+        not be served otherwise, for as long as Redis is gone.
+        """
+        bounded = min(amount, self._own_part.per_minute) or amount
+        if not self._own_part.take_here(bounded):
+            return False
+        self._own_part.give(bounded - amount)
+        return True
 
     def give(self, amount: int) -> None:
         """Put back what was not used; negative: take more, as far as it may go."""
@@ -130,7 +140,10 @@ class SharedBucket:
 
     def seconds_until(self, amount: int) -> float:
         """How long until so much is there; infinite for more than it ever holds."""
-        return self._whole.seconds_until(amount)
+        if not self._is_alone:
+            return self._whole.seconds_until(amount)
+        part = self._own_part
+        return part.seconds_until(min(amount, part.per_minute) or amount)
 
     def standing(self) -> tuple[int, float]:
         """(what any process could take now, seconds until all of it is back)."""

@@ -138,6 +138,22 @@ async def test_without_redis_each_process_has_its_own_part(settings, clock, capl
     await redis.close()
 
 
+async def test_without_redis_a_request_for_more_than_the_part_waits_and_is_served(
+    settings, clock
+):
+    settings.WEB_PROCESSES = 4
+    redis = GuardedRedis("redis://127.0.0.1:9", clock)
+    [bucket] = buckets([RedisRates(redis)], 600, clock)
+
+    assert await bucket.take(500)  # with a part of 150, of which 350 are a debt now
+    assert not await bucket.take(1)
+    assert bucket.seconds_until(500) == pytest.approx(500 / 150 * 60)
+    clock.now += bucket.seconds_until(500)
+
+    assert await bucket.take(500)
+    await redis.close()
+
+
 async def test_a_slow_redis_holds_requests_up_once_and_no_longer(
     tmp_path, settings, clock, caplog
 ):
