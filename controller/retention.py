@@ -36,7 +36,6 @@ from controller.models import (
     User,
     WorkerSample,
 )
-from controller.models.usage import day_of
 
 # Small enough that a request's own row does not wait long for SQLite's one writer.
 BATCH_SIZE = 5_000
@@ -187,15 +186,6 @@ def days_of(setting: str) -> Callable[[], datetime | None]:
     return before
 
 
-def _usage_hours_before() -> datetime:
-    """Hours are kept as long as rows: a row that is written late has its day made anew
-    from them."""
-    kept_days = max(
-        settings.USAGE_HOURLY_RETENTION_DAYS, settings.LEDGER_RETENTION_DAYS
-    )
-    return day_of(now() - timedelta(days=kept_days))
-
-
 def ended(before: datetime) -> Q:
     """Whose end was set, or came by a revocation, before then."""
     return Q(expires_at__lt=before) | Q(revoked_at__lt=before)
@@ -253,7 +243,7 @@ register(
             label=_("usage by hour"),
             setting="USAGE_HOURLY_RETENTION_DAYS",
             rows=UsageHour.objects.all,
-            before=_usage_hours_before,
+            before=rollups.hours_kept_since,
             dated_by="begins_at",
         ),
         Kind(
@@ -261,7 +251,7 @@ register(
             label=_("hours of the ledger"),
             setting="USAGE_HOURLY_RETENTION_DAYS",
             rows=LedgerHour.objects.all,
-            before=_usage_hours_before,
+            before=rollups.hours_kept_since,
             dated_by="begins_at",
         ),
         Kind(

@@ -18,7 +18,7 @@ from django.http import HttpResponse, QueryDict
 from controller.errors import InvalidRequest, PermissionRefused
 from controller.identity.caller import Caller
 from controller.lean import LeanAPIView, LeanRequest
-from controller.ledger.rollups import rows_kept_since
+from controller.ledger.rollups import hours_kept_since, rows_kept_since
 from controller.ledger.usage import Groups, Tally, UsageReader
 from controller.models import ApiKey, LedgerEntry
 from controller.models.usage import DAY, HOUR, day_of, hour_of
@@ -157,13 +157,7 @@ class BucketsView(LeanAPIView):
             raise InvalidRequest("end_time is not after start_time.", param="end_time")
         until = min(end, since + limit * width.step)
         group_by = self._group_by(query)
-        if width.step == MINUTE and since < rows_kept_since():
-            raise InvalidRequest(
-                "Minutes are added up from the requests themselves, which are kept for"
-                f" {settings.LEDGER_RETENTION_DAYS} days: ask for 1h or 1d of the time"
-                " before.",
-                param="start_time",
-            )
+        _check_kept(width, since)
         return Wanted(width, since, until, end, group_by, _only(query, caller))
 
     def _width(self, query: QueryDict) -> Width:
@@ -255,6 +249,23 @@ def _told_apart(tallies: Groups, at: int) -> Groups:
 def _order(kind: tuple[Any, ...]) -> tuple[Any, ...]:
     """By time; of values that may be missing, those come last."""
     return kind[0], *((value is None, value or 0) for value in kind[1:])
+
+
+def _check_kept(width: Width, since: datetime) -> None:
+    """Raise `InvalidRequest` for what is deleted: zeros would be untrue."""
+    if width.step == MINUTE and since < rows_kept_since():
+        raise InvalidRequest(
+            "Minutes are added up from the requests themselves, which are kept for"
+            f" {settings.LEDGER_RETENTION_DAYS} days: ask for 1h or 1d of the time"
+            " before.",
+            param="start_time",
+        )
+    if width.step == HOUR and since < hours_kept_since():
+        raise InvalidRequest(
+            "Sums by hour are kept from"
+            f" {hours_kept_since():%Y-%m-%d} on: ask for 1d of the time before.",
+            param="start_time",
+        )
 
 
 def _only(query: QueryDict, caller: Caller) -> Q:

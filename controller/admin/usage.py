@@ -49,7 +49,7 @@ def _tables(report: Report) -> list[tuple[str, str, list[Line]]]:
         (_("Team"), _("No team"), report.by_team()),
         (_("Model"), "–", report.by_model()),
         (_("User"), _("No user"), report.by_user()),
-        (_("API key"), _("Without a key: the chat"), report.by_key()),
+        (_("API key"), _("Without a key: the chat"), report.by_key(with_owners=True)),
     ]
 
 

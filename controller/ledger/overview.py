@@ -12,6 +12,7 @@ from typing import Any
 
 from django.utils.timezone import now
 
+from controller.ledger.report import OWNED_KEY
 from controller.ledger.usage import Groups, Tally, UsageReader
 from controller.models import ApiKey, Team, User
 from controller.models.usage import DAY, HOUR, day_of, hour_of
@@ -83,7 +84,7 @@ class Overview:
         kinds = self._reader.over_hours if span.step == HOUR else self._reader.by
         tallies = kinds("user_id", "key_id")
         self.users = _top(tallies, 0, _Names(User, "username"))
-        self.keys = _top(tallies, 1, _Names(ApiKey, "name"))
+        self.keys = _top(tallies, 1, _Names(ApiKey, OWNED_KEY))
 
     def plots(self) -> dict[str, list[Any]]:
         """Columns for the page's script: of each part by its number."""
@@ -134,7 +135,7 @@ class Overview:
 class _Names:
     """What ids are called; who was deleted is shown by its number."""
 
-    def __init__(self, table: Any, column: str) -> None:
+    def __init__(self, table: Any, column: Any) -> None:
         self._table = table
         self._column = column
 

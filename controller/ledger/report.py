@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
+from django.db.models.functions import Concat
 from django.utils.timezone import now
 
 from controller.ledger.usage import Tally, UsageReader
@@ -16,6 +17,8 @@ from controller.models.usage import DAY, day_of
 PERIODS = (7, 30, 90, 365)  # days, today among them
 DEFAULT_PERIOD = 30
 MAX_LINES = 100  # of a table; the rest is one line
+# What a key is called where there are other people's too, who name theirs alike.
+OWNED_KEY = Concat("user__username", Value(" · "), "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,10 @@ class Report:
     def by_model(self) -> list[Line]:
         return self._lines("model", lambda names: {name: name for name in names})
 
-    def by_key(self) -> list[Line]:
-        return self._lines("key_id", _names_of(ApiKey, "name"))
+    def by_key(self, *, with_owners: bool = False) -> list[Line]:
+        """`with_owners`: with the names of those who hold the keys."""
+        column = OWNED_KEY if with_owners else "name"
+        return self._lines("key_id", _names_of(ApiKey, column))
 
     def by_user(self) -> list[Line]:
         return self._lines("user_id", _names_of(User, "username"))
@@ -123,7 +128,7 @@ class Report:
         return lines
 
 
-def _names_of(table: Any, column: str) -> Callable[[Iterable[Any]], Mapping[Any, str]]:
+def _names_of(table: Any, column: Any) -> Callable[[Iterable[Any]], Mapping[Any, str]]:
     """Finds names by id; who was deleted is shown by its number."""
 
     def names(ids: Iterable[Any]) -> Mapping[Any, str]:

@@ -41,6 +41,15 @@ def rows_kept_since() -> datetime:
     return hour_of(now() - timedelta(days=settings.LEDGER_RETENTION_DAYS))
 
 
+def hours_kept_since() -> datetime:
+    """The day before which sums by hour may have been deleted. They are kept as long as
+    rows: a row that is written late has its day made anew from them."""
+    kept_days = max(
+        settings.USAGE_HOURLY_RETENTION_DAYS, settings.LEDGER_RETENTION_DAYS
+    )
+    return day_of(now() - timedelta(days=kept_days))
+
+
 def hours_to_roll_up() -> LedgerHourQuerySet:
     """The stale hours that are over; of the present one the rows are read."""
     return LedgerHour.objects.stale().filter(

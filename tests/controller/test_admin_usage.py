@@ -13,7 +13,7 @@ from controller.ledger.queue import write_batch
 from controller.ledger.report import MAX_LINES
 from controller.ledger.rollups import roll_up
 from tests.controller.test_ledger_queue import finished
-from tests.factories import make_operator, make_team, make_user
+from tests.factories import make_key, make_operator, make_team, make_user
 
 PAGE = reverse("usage")
 
@@ -50,6 +50,16 @@ def test_usage_is_added_up_by_team_the_most_expensive_first(console):
     expected = [("dear", 2), ("cheap", 1), ("#12345", 1), ("", 1)]
     assert lines(page, "Team") == expected
     assert "No team" in page.text
+
+
+def test_keys_of_one_name_are_told_apart_by_their_owners(console):
+    for name in ("ann", "bob"):
+        key, _secret = make_key(make_user(username=name), name="laptop")
+        use(key_id=key.pk, user_id=key.user_id)
+
+    shown = lines(console.get(PAGE), "API key")
+
+    assert sorted(shown) == [("ann · laptop", 1), ("bob · laptop", 1)]
 
 
 def test_below_the_longest_table_the_rest_is_one_line(console):

@@ -114,7 +114,7 @@ def test_who_uses_most_stands_first(console):
     overview = console.get(INDEX).context["overview"]
 
     assert [each.label for each in overview.users] == ["many", "few"]
-    assert [each.label for each in overview.keys] == ["pipeline"]
+    assert [each.label for each in overview.keys] == ["many · pipeline"]
 
 
 def test_the_page_asks_no_more_for_a_longer_ledger(

@@ -213,6 +213,7 @@ def test_pages_follow_each_other_and_leave_nothing_out(product: Product):
         ({"bucket_width": "1m", "limit": 1441}, "limit"),
         ({"bucket_width": "1m", "start_time": 1_000_000_000}, "start_time"),
         ({"bucket_width": "1h", "limit": 169}, "limit"),
+        ({"bucket_width": "1h", "start_time": 1_000_000_000}, "start_time"),
         ({"group_by": "service_tier"}, "group_by"),
         ({"batch": "maybe"}, "batch"),
         ({"group_by": "colour"}, "group_by"),
