@@ -63,13 +63,21 @@ def remove_member(membership: Membership) -> int:
     with transaction.atomic():
         membership = Membership.objects.select_for_update().get(pk=membership.pk)
         _check_other_owner(membership)
-        keys = keys_of(membership)
-        num_revoked = len(keys)
-        for key in keys:
-            key.revoked_at = now()
-            key.save(update_fields=["revoked_at"])
+        num_revoked = _revoke(keys_of(membership))
         membership.delete()
         Revision.bump("keys")
+    return num_revoked
+
+
+def revoke_keys_of_strangers(team: Team) -> int:
+    """How many keys were revoked: those for the team whose holders are not in it any
+    more, however they left."""
+    members = team.memberships.values("user")
+    with transaction.atomic():
+        keys = ApiKey.objects.filter(team=team).exclude(user__in=members)
+        num_revoked = _revoke(keys.unrevoked())
+        if num_revoked:
+            Revision.bump("keys")
     return num_revoked
 
 
@@ -82,9 +90,7 @@ def delete_teams(teams: Iterable[Team]) -> None:
     with transaction.atomic():
         if models := list(models_for_only(ids)):
             raise ProtectedError("Some models are for these teams alone.", set(models))
-        for key in ApiKey.objects.filter(team__in=ids).unrevoked():
-            key.revoked_at = now()
-            key.save(update_fields=["revoked_at"])
+        _revoke(ApiKey.objects.filter(team__in=ids).unrevoked())
         Team.objects.filter(pk__in=ids).delete()
         Revision.bump("keys")
 
@@ -100,6 +106,16 @@ def keys_of(membership: Membership) -> list[ApiKey]:
     """The usable keys that this member has made for the team."""
     keys = ApiKey.objects.filter(user=membership.user_id, team=membership.team_id)
     return list(keys.unrevoked())
+
+
+def _revoke(keys: Iterable[ApiKey]) -> int:
+    """How many these were. Whoever calls announces it."""
+    num_revoked = 0
+    for key in keys:  # not update(): the audit log sees it
+        key.revoked_at = now()
+        key.save(update_fields=["revoked_at"])
+        num_revoked += 1
+    return num_revoked
 
 
 def _check_other_owner(membership: Membership) -> None:

@@ -19,7 +19,11 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from controller.accounts import approval
 from controller.accounts.deletion import delete_account
 from controller.accounts.roles import AUDITORS, OPERATORS
-from controller.accounts.teams import delete_teams, models_for_only
+from controller.accounts.teams import (
+    delete_teams,
+    models_for_only,
+    revoke_keys_of_strangers,
+)
 from controller.admin.base import AnnouncingAdmin, ConsoleAdmin, KeptRecordAdmin
 from controller.admin.permissions import PermissionsInWords
 from controller.models import DeletionReceipt, Membership, ServedModel, Team, User
@@ -196,6 +200,15 @@ class TeamAdmin(AnnouncingAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
         teams: QuerySet[Team] = super().get_queryset(request)
         return teams.annotate(num_members=Count("memberships"))
+
+    def save_related(
+        self, request: HttpRequest, form: Any, formsets: Any, change: bool
+    ) -> None:
+        """Who is taken out of a team loses the keys that they made for it."""
+        super().save_related(request, form, formsets, change)
+        if num_revoked := revoke_keys_of_strangers(form.instance):
+            words = ngettext("%d key revoked.", "%d keys revoked.", num_revoked)
+            self.message_user(request, words % num_revoked)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Besides what belongs to a team: models that would be everybody's without it

@@ -5,8 +5,14 @@ from django.db.models import ProtectedError
 from django.urls import reverse
 
 from controller.accounts.teams import delete_teams
-from controller.models import Team
-from tests.factories import make_key, make_served_model, make_team, make_user
+from controller.models import ApiKey, Team
+from tests.factories import (
+    make_key,
+    make_operator,
+    make_served_model,
+    make_team,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -22,6 +28,34 @@ def test_the_keys_of_a_deleted_team_are_revoked():
     assert key.revoked_at is not None
     assert kept.revoked_at is None
     assert list(Team.objects.all()) == [other]
+
+
+@pytest.mark.parametrize("change", ["DELETE", "user"])
+def test_who_is_taken_out_of_a_team_in_the_console_loses_its_keys(client, change):
+    leaving, staying = make_user(), make_user()
+    team = make_team(leaving, staying)
+    make_key(leaving, team=team)
+    own, kept = make_key(leaving)[0], make_key(staying, team=team)[0]
+    client.force_login(make_operator())
+
+    membership = team.memberships.get(user=leaving)
+    value = "on" if change == "DELETE" else make_user().pk
+    form = {
+        "name": team.name,
+        "memberships-TOTAL_FORMS": 1,
+        "memberships-INITIAL_FORMS": 1,
+        "memberships-0-id": membership.pk,
+        "memberships-0-team": team.pk,
+        "memberships-0-user": leaving.pk,
+        "memberships-0-role": "member",
+        f"memberships-0-{change}": value,
+    }
+    answer = client.post(
+        reverse("admin:controller_team_change", args=[team.pk]), form, follow=True
+    )
+
+    assert "1 key revoked." in answer.text
+    assert set(ApiKey.objects.active()) == {own, kept}
 
 
 def test_a_team_stays_while_a_model_is_for_it_alone():
