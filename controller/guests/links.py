@@ -102,7 +102,7 @@ def delete_guests(guests: QuerySet[User]) -> None:
     with transaction.atomic(), disable_auditlog():
         forget_in_audit_log(ids)
         User.objects.filter(pk__in=ids).delete()
-    make_anonymous(ids, [])
+    make_anonymous(ids)
 
 
 def delete_links(links: QuerySet[GuestLink]) -> None:

@@ -6,6 +6,8 @@ import zipfile
 import pytest
 from auditlog.models import LogEntry
 from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from chat.models import Conversation, Message
@@ -135,6 +137,22 @@ def test_deleting_an_account_leaves_anonymous_sums():
     assert (entry.user_id, entry.key_id, entry.prompt_tokens) == (None, None, 10)
     assert (rolled_up.user_id, rolled_up.key_id) == (None, None)
     assert rolled_up.prompt_tokens == 7
+
+
+def test_the_ledger_of_a_deleted_account_is_found_by_an_index():
+    user, _key, _secret = make_somebody()
+
+    with CaptureQueriesContext(connection) as queries:
+        delete_account(user)
+
+    found = [
+        each["sql"]
+        for each in queries
+        if each["sql"].startswith('SELECT "controller_ledgerentry"')
+    ]
+    assert len(found) == 2  # one batch, and a look for another
+    assert "user_id" in found[0]
+    assert "key_id" not in found[0]  # by which there is none
 
 
 def test_the_receipt_says_what_went_and_cannot_be_changed_unseen():
