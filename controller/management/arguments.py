@@ -55,12 +55,17 @@ def origins(text: str) -> list[str]:
         raise ArgumentTypeError(str(exc)) from exc
 
 
-def positive(text: str, most: int = MAX_INTEGER) -> int:
+def positive(text: str, most: int | None = None) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r}: write a whole number of at least 1.")
-    if int(text) > most:
+    if most is not None and int(text) > most:
         raise ArgumentTypeError(f"{text!r}: at most {most:,}.")
     return int(text)
+
+
+def small(text: str) -> int:
+    """As a column of whole numbers takes it."""
+    return positive(text, MAX_INTEGER)
 
 
 def amount(text: str) -> int:

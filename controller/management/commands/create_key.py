@@ -34,7 +34,7 @@ FLAGS = (
          "Where clients may be, such as 10.0.0.0/8; without, anywhere."),
     Flag("--origins", "allowed_origins", arguments.origins, "A,B",
          "Whose web pages may use it, such as https://app.example.com."),
-    Flag("--concurrent", "max_concurrent", arguments.positive, "N",
+    Flag("--concurrent", "max_concurrent", arguments.small, "N",
          "Requests at once."),
 )  # fmt: skip
 
