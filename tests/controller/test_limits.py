@@ -14,7 +14,7 @@ from django.db.models import F, Sum
 from controller.errors import QuotaSpent, RateLimited, SwitchyardError
 from controller.gateway import running_gateway
 from controller.identity.caller import Caller, chat_caller
-from controller.models import LedgerEntry, Limit, ServedModel, Spending, Worker
+from controller.models import LedgerEntry, Limit, ServedModel, Spending
 from controller.relay.request import InferenceRequest
 from tests.factories import make_key, make_team, make_user, make_worker
 from tests.mock_engine import running_mock_engine
@@ -377,47 +377,46 @@ async def test_a_second_settling_counts_nothing(running):
 
 
 @pytest.fixture
-async def breaking(running):
-    """A worker that is asked first, and whose streams go on with the other."""
-    fields = {"engine": "vllm", "can_continue": True}
-    await Worker.objects.aupdate(running=100, **fields)
+async def moving(transactional_db, engine, settings):
+    """A gateway whose first worker breaks off, so that streams go on with the other."""
+    settings.REVISION_INTERVAL = timedelta(hours=1)
+    fields = {"engine": "vllm", "engine_key": KEY, "can_continue": True}
     with running_mock_engine(key=KEY, models=(MODEL,), cut_after=7) as broken:
-        await new_worker(MODEL, address=broken.url, engine_key=KEY, **fields)
-        await running.reload()
-        yield broken
+        await new_worker(MODEL, address=broken.url, **fields)
+        await new_worker(MODEL, address=engine.url, running=100, **fields)
+        async with running_gateway() as running:
+            yield running
 
 
 MOVES = "[[tokens=20 interval_ms=2]]"
 
 
-async def test_a_stream_that_moves_is_billed_once(running, breaking):
+async def test_a_stream_that_moves_is_billed_once(moving):
     caller = await api_caller()
-    await limited(running, Kind.TOKENS_PER_DAY, 100_000, key_id=caller.key_id)
+    await limited(moving, Kind.TOKENS_PER_DAY, 100_000, key_id=caller.key_id)
 
-    await answer(running, caller, MOVES)
+    await answer(moving, caller, MOVES)
 
-    assert await spent(running) == await billed(running) > 20
+    assert await spent(moving) == await billed(moving) > 20
     row = await LedgerEntry.objects.aget()
     assert (row.num_moves, row.completion_tokens) == (1, 20)
 
 
-async def test_a_budget_pays_what_the_ledger_says_though_prices_change(
-    running, breaking
-):
+async def test_a_budget_pays_what_the_ledger_says_though_prices_change(moving):
     await ServedModel.objects.aupdate(price_completion=1)
     caller = await api_caller()
-    await limited(running, Kind.MONEY_PER_DAY, 1, key_id=caller.key_id)
-    await running.reload()
-    exchange = await running.open(caller, make_request(MOVES))
+    await limited(moving, Kind.MONEY_PER_DAY, 1, key_id=caller.key_id)
+    await moving.reload()
+    exchange = await moving.open(caller, make_request(MOVES))
 
     await ServedModel.objects.aupdate(price_completion=5)
-    await running.reload()
+    await moving.reload()
     async with aclosing(exchange):
         async for _block in exchange.events():
             pass
 
-    cost = await spent(running)
-    await running.flush()
+    cost = await spent(moving)
+    await moving.flush()
     row = await LedgerEntry.objects.aget()
     assert cost == row.cost_nanos == 20 * 5 * 1000  # as it was when the stream moved
     assert row.num_moves == 1
