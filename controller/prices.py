@@ -45,3 +45,10 @@ class Prices:
 
 
 FREE = Prices()
+
+
+def in_words(amount: Decimal) -> str:
+    """So much money with its cents. Less than one is shown to the millionth, which
+    answers cost, but no longer than it must."""
+    exact, rounded = f"{amount:.6f}".rstrip("0"), f"{amount:,.2f}"
+    return exact if amount < 1 and len(exact) > len(rounded) else rounded

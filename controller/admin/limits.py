@@ -66,7 +66,7 @@ class LimitAdmin(AnnouncingAdmin):
 
     @admin.display(description=_("owner"))
     def shown_owner(self, limit: Limit) -> str:
-        return limit.owner_in_words
+        return limit.full_owner_in_words
 
     @admin.display(description=_("amount"), ordering="amount")
     def shown_amount(self, limit: Limit) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from dataclasses import field as dataclass_field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from operator import add
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ from django.db.models.functions import Coalesce
 from django.db.models.sql.compiler import SQLCompiler
 from django.utils.timezone import now
 
+from controller import prices
 from controller.ledger.rollups import SUMS, hours_to_roll_up, sums_of_rows
 from controller.models import LedgerEntry, UsageDay, UsageHour, latencies
 from controller.models.usage import DAY, HOUR, day_of, hour_of
@@ -93,6 +95,10 @@ class Tally:
     def cost(self) -> float:
         """In the site's currency."""
         return self.cost_nanos / NANOS
+
+    @property
+    def cost_in_words(self) -> str:
+        return prices.in_words(Decimal(self.cost_nanos) / NANOS)
 
     @property
     def mean_ttft_seconds(self) -> float | None:

@@ -123,7 +123,7 @@ Left:   %(left)s %(unit)s
 Resets: %(resets)s UTC
 """) % {
         "budget": limit.get_kind_display(),
-        "owner": _owner_in_words(limit),
+        "owner": limit.full_owner_in_words,
         "percent": percent_used(alert.used, alert.total),
         "used": limit.in_words(alert.used),
         "total": limit.in_words(alert.total),
@@ -170,14 +170,6 @@ def _owner(limit: Limit) -> str:
     """Whose it is; of a key also whose key."""
     of_user = f" of user '{limit.key.user}'" if limit.key is not None else ""
     return f"{limit.owner_name}{of_user}"
-
-
-def _owner_in_words(limit: Limit) -> str:
-    """The same in the reader's language."""
-    if limit.key is None:
-        return limit.owner_in_words
-    words = {"key": limit.owner_in_words, "user": limit.key.user}
-    return _("%(key)s of user '%(user)s'") % words
 
 
 def _left(alert: BudgetAlert) -> int:

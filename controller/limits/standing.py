@@ -45,7 +45,7 @@ def with_current_spendings(limits: QuerySet[Limit]) -> QuerySet[Limit]:
     """These limits with their owners and what `standing` reads. Two queries."""
     starts = [period(now()).starts_on for period in (Period.day, Period.month)]
     current = Spending.objects.with_used().filter(period_start__in=starts)
-    return limits.select_related("key", "user", "team").prefetch_related(
+    return limits.select_related("key__user", "user", "team").prefetch_related(
         Prefetch("spendings", current, to_attr="current_spendings")
     )
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Cast, Coalesce, Greatest
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
+from controller import prices
 from controller.models.identity import ApiKey, Team
 from controller.models.revision import Revision
 from controller.prices import NANOS
@@ -161,6 +162,14 @@ class Limit(models.Model):
         return str(_("everyone"))
 
     @property
+    def full_owner_in_words(self) -> str:
+        """The same; of a key with its holder, since people name theirs alike."""
+        if self.key is None:
+            return self.owner_in_words
+        words = {"key": self.owner_in_words, "user": self.key.user}
+        return str(_("%(key)s of user '%(user)s'") % words)
+
+    @property
     def units(self) -> int:
         """The amount in whole numbers: billionths of money, or what is counted."""
         return int(self.amount * NANOS if self.kind in self.IN_MONEY else self.amount)
@@ -172,12 +181,10 @@ class Limit(models.Model):
 
     @classmethod
     def amount_in_words(cls, kind: str, amount: Decimal) -> str:
-        """The same of an amount as people write it. Less than one is shown to the
-        millionth, which answers cost, but no longer than it must."""
-        if kind not in cls.IN_MONEY:
-            return f"{int(amount):,}"
-        exact, rounded = f"{amount:.6f}".rstrip("0"), f"{amount:,.2f}"
-        return exact if amount < 1 and len(exact) > len(rounded) else rounded
+        """The same of an amount as people write it."""
+        if kind in cls.IN_MONEY:
+            return prices.in_words(amount)
+        return f"{int(amount):,}"
 
     @classmethod
     def put(

@@ -33,6 +33,17 @@ def test_a_limit_is_what_the_form_said_and_web_processes_hear_of_it(console):
     assert "team &#x27;Research&#x27;" in console.get(LIST).text
 
 
+def test_keys_of_one_name_are_told_apart_by_their_holders(console):
+    for name in ("ann", "bob"):
+        key, _secret = make_key(make_user(username=name), name="laptop")
+        Limit.put("tokens_per_day", 5, key_id=key.pk)
+
+    page = console.get(LIST).text
+
+    for name in ("ann", "bob"):
+        assert f"key &#x27;laptop&#x27; of user &#x27;{name}&#x27;" in page
+
+
 def test_a_limit_has_one_owner_at_most(console):
     answer = console.post(ADD, form(team=make_team().pk, user=make_user().pk))
 

@@ -62,6 +62,12 @@ def test_keys_of_one_name_are_told_apart_by_their_owners(console):
     assert sorted(shown) == [("ann · laptop", 1), ("bob · laptop", 1)]
 
 
+def test_a_cost_of_less_than_a_cent_is_no_zero(console):
+    use(cost_nanos=2_445_000)
+
+    assert "0.002445" in console.get(PAGE).text
+
+
 def test_below_the_longest_table_the_rest_is_one_line(console):
     for number in range(MAX_LINES + 3):
         use(model=f"model {number}")

@@ -468,21 +468,6 @@ def test_a_limit_that_cannot_be_is_refused_with_the_reason(kind, amount, reason)
         Limit(key=key, kind=kind, amount=amount).clean()
 
 
-@pytest.mark.parametrize(
-    ("amount", "shown"),
-    [
-        ("0", "0.00"),
-        ("0.5", "0.50"),
-        ("0.000125", "0.000125"),
-        ("0.0000001", "0.00"),
-        ("2.5", "2.50"),
-        ("1234567.891", "1,234,567.89"),
-    ],
-)
-def test_money_has_its_cents_and_little_of_it_what_there_is(amount, shown):
-    assert Limit.amount_in_words(Kind.MONEY_PER_DAY, Decimal(amount)) == shown
-
-
 def test_a_budget_may_be_as_many_tokens_as_a_large_site_makes():
     limit = Limit.put(Kind.TOKENS_PER_MONTH, 500 * 10**9)
 

@@ -1,7 +1,9 @@
 from decimal import Decimal
 
+import pytest
+
 from controller.models import ServedModel
-from controller.prices import NANOS, Prices
+from controller.prices import NANOS, Prices, in_words
 
 
 def prices_of(prompt: str, cached: str, completion: str) -> Prices:
@@ -29,3 +31,18 @@ def test_cached_tokens_cost_as_others_where_nobody_says_otherwise():
     model = ServedModel(price_prompt=Decimal(3))
 
     assert model.prices.cached == model.prices.prompt == 3_000_000
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0", "0.00"),
+        ("0.5", "0.50"),
+        ("0.000125", "0.000125"),
+        ("0.0000001", "0.00"),
+        ("2.5", "2.50"),
+        ("1234567.891", "1,234,567.89"),
+    ],
+)
+def test_money_has_its_cents_and_little_of_it_what_there_is(amount, shown):
+    assert in_words(Decimal(amount)) == shown
