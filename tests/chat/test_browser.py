@@ -259,6 +259,24 @@ def test_the_model_is_picked_by_keyboard_and_answers(open_page, engine):
     expect(last_answer(page).locator(".answer")).to_have_text(words(8))
 
 
+WRITTEN_IN = (
+    "input:not([type=hidden], [type=checkbox], [type=radio], [type=file]),"
+    " textarea, select"
+)
+
+
+def test_a_phone_does_not_zoom_into_the_page_when_one_writes_there(open_page):
+    """Some do where letters are smaller than 16 pixels."""
+    page = open_page("/", **PHONE)
+
+    sizes = page.locator(WRITTEN_IN).evaluate_all(
+        "fields => fields.map((each) => parseFloat(getComputedStyle(each).fontSize))"
+    )
+
+    assert len(sizes) > 5
+    assert min(sizes) >= 16
+
+
 def test_a_phone_shows_nothing_sideways_and_its_drawer_opens_and_closes(open_page):
     page = open_page("/", **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -183,8 +183,9 @@ def test_the_focus_goes_to_the_next_line_where_one_leaves_the_list(open_wide):
 
     expect(line(page, "Old talk 5")).to_have_count(0)
     expect(line(page, "Old talk 6").get_by_role("link")).to_be_focused()
-    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Undo").press("Enter")
     expect(line(page, "Old talk 5")).to_be_visible()
+    expect(line(page, "Old talk 6").get_by_role("link")).to_be_focused()
 
 
 def test_without_a_network_the_list_says_in_words_that_nothing_was_done(

@@ -246,4 +246,6 @@ def test_messages_are_reached_and_worked_on_by_keyboard_alone(open_page):
     expect(answers(page).last.locator("[data-action=delete]")).to_be_attached()
     page.keyboard.press("Alt+ArrowUp")
     page.keyboard.press("Delete")
-    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    page.get_by_role("button", name="Undo").press("Enter")
+    expect(page.get_by_role("region", name="Messages")).to_be_focused()
+    answer_is(page, words(0, 3))

@@ -27,6 +27,7 @@ export function offerUndo(done, onUndo) {
   const button = make("button", { type: "button", textContent: say("undo") });
   button.onclick = () => {
     line.hidden = true;
+    byId("scroller").focus({ preventScroll: true }); // the button is gone
     onUndo();
   };
   line.replaceChildren(make("span", { textContent: done }), button);

@@ -26,8 +26,11 @@ export class Toast {
     this.words.textContent = words;
     this.button.textContent = label;
     this.button.hidden = !label;
+    const focused = document.activeElement;
     this.button.onclick = () => {
       this.hide();
+      // The button is gone: whoever came by keyboard is back where they came from.
+      if (focused instanceof HTMLElement) focused.focus();
       onClick();
     };
     this.element.classList.add("is-shown");
