@@ -104,6 +104,7 @@ def test_a_message_that_was_found_is_shown_however_far_above_it_is(
     found = page.locator(".message", has_text=re.compile(r"Question 40\?"))
     expect(found).to_be_focused()
     expect(found).to_be_in_viewport()
+    assert page.url.endswith(addresses[1])
     jump = page.get_by_role("button", name="Jump to the latest message")
     expect(jump).to_be_visible()
 

@@ -42,5 +42,7 @@ export class Sought {
     view.setLight(false);
     this.scrolling.goTo(view.element);
     view.element.focus({ preventScroll: true });
+    // Who reloads later is where they read by then.
+    history.replaceState(history.state, "", location.pathname);
   }
 }
