@@ -15,6 +15,7 @@ OFFLINE_FILES = (
     "chat/css/base.css",
     "chat/css/account.css",
     "chat/js/theme.js",
+    "chat/js/offline.js",
     "chat/icon.svg",
 )
 
