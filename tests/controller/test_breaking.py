@@ -12,9 +12,9 @@ from controller.fleet.breaker_rows import BreakerRows, write_breakers
 from controller.fleet.clock import LoopClock
 from controller.fleet.live import Fleet
 from controller.models import Worker, WorkerBreaker
+from tests.clocks import Clock
 from tests.controller.test_fleet import (
     MODEL,
-    Time,
     acquire,
     adopt,
     beat,
@@ -25,8 +25,8 @@ from tests.factories import make_worker
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> Clock:
+    return Clock()
 
 
 @pytest.fixture
