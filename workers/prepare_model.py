@@ -11,6 +11,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,23 +55,31 @@ def prepare_model(name: str, into: Path) -> Path:
     if (folder / "config.json").exists():
         return folder
     source = _packaged_file(model)
-    into.mkdir(parents=True, exist_ok=True)
     _say(f"Converting {model.file} into {folder} (once; about half a minute) ...")
-    unfinished = Path(tempfile.mkdtemp(dir=into, prefix=f".{model.folder}."))
     try:
-        _convert(source, unfinished, model.sampling)
-        unfinished.chmod(0o755)
-        unfinished.rename(folder)
+        into.mkdir(parents=True, exist_ok=True)
+        with _unfinished(into, model.folder) as unfinished:
+            _convert(source, unfinished, model.sampling)
+            unfinished.chmod(0o755)
+            unfinished.rename(folder)
     except OSError as error:
         if (folder / "config.json").exists():
             return folder  # another process made it meanwhile
         raise NotPrepared(
-            f"{folder} could not be written: {error.strerror}."
+            f"{folder} could not be written: {error.strerror or error}."
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     _say(f"{folder} is ready.")
     return folder
+
+
+@contextmanager
+def _unfinished(into: Path, name: str) -> Iterator[Path]:
+    """A folder beside the one to be made; what is not renamed is removed."""
+    folder = Path(tempfile.mkdtemp(dir=into, prefix=f".{name}."))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _packaged_file(model: PackagedModel) -> Path:
@@ -87,6 +97,7 @@ def _convert(source: Path, into: Path, sampling: dict[str, float]) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     # Seconds to import: a second call has no need of them.
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     model = AutoModelForCausalLM.from_pretrained(
@@ -98,7 +109,10 @@ def _convert(source: Path, into: Path, sampling: dict[str, float]) -> None:
     _say("The weights are read; writing the checkpoint ...")
     # GGUF has no place for it; vLLM and model_worker read it beside the weights.
     model.generation_config.update(do_sample=True, **sampling)
-    model.save_pretrained(into)
+    try:
+        model.save_pretrained(into)
+    except SafetensorError as error:  # a full disk, most often
+        raise OSError(str(error)) from error
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(
         into
     )

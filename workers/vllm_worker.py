@@ -49,6 +49,9 @@ OURS = {
 ADDED_TO = {"PYTHONPATH", "LD_PRELOAD"}
 # By a flag, or because two locks need two keys: what the environment has is not asked.
 DECIDED = {"CUDA_VISIBLE_DEVICES", "VLLM_API_KEY"}
+# transformers' format, and Mistral's own.
+CONFIGURATIONS = ("config.json", "params.json")
+OF_CONFIGURATION = ("--hf-config-path", "--config-format")  # it is found otherwise
 RUNTIME_LORA = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 SERVER = "vllm.entrypoints.openai.api_server"
 NO_VLLM = 3
@@ -79,6 +82,7 @@ def main() -> int:
         config: WorkerConfig, host: str, port: int, state_dir: Path
     ) -> Engine:
         expect_vllm(python)
+        expect_model(config.model_path, for_vllm)
         return vllm_engine(
             config,
             host,
@@ -166,6 +170,18 @@ def expect_vllm(python: str) -> None:
         raise BadSetting(
             f"{python} has no vLLM. `make environment-vllm` puts it into {VLLM_PYTHON},"
             " where it is found; or name a Python that has it: --engine-python."
+        )
+
+
+def expect_model(path: str, flags: Sequence[str]) -> None:
+    """Raise `BadSetting` for a folder that says nothing of a model, which vLLM would
+    find out, three times, after half a minute each."""
+    folder = Path(path)
+    if not folder.is_dir() or any(has_flag(flags, flag) for flag in OF_CONFIGURATION):
+        return
+    if not any((folder / name).is_file() for name in CONFIGURATIONS):
+        raise BadSetting(
+            f"--model-path {path} has no {' or '.join(CONFIGURATIONS)}: it is no model."
         )
 
 

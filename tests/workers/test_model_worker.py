@@ -11,7 +11,7 @@ import pytest
 from tests import engines
 from tests.engines import RunningWorker
 from tests.workers.test_engines import QUESTION, ask
-from workers.prepare_model import prepare_model
+from workers.prepare_model import NotPrepared, prepare_model
 
 pytestmark = pytest.mark.engine
 
@@ -146,6 +146,15 @@ def test_a_streamed_emoji_is_never_torn(client: openai.OpenAI) -> None:
 
     texts = [chunk.choices[0].delta.content or "" for chunk in stream]
     assert "\ufffd" not in "".join(texts)
+
+
+def test_a_place_that_cannot_be_written_to_is_named_in_one_line(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(NotPrepared, match="could not be written: Not a directory"):
+        prepare_model("smollm2", tmp_path / "file" / "models")
 
 
 def test_a_second_preparation_returns_at_once(tmp_path: Path) -> None:

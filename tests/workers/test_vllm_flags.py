@@ -19,7 +19,7 @@ from workers.vllm_flags import (
     installed_flags,
     translated,
 )
-from workers.vllm_worker import expect_vllm, vllm_engine
+from workers.vllm_worker import expect_model, expect_vllm, vllm_engine
 
 VLLM_PYTHON = Path(__file__).resolve().parents[2] / ".venv-vllm/bin/python"
 
@@ -176,6 +176,17 @@ def test_a_python_without_vllm_is_named_before_it_is_tried(tmp_path: Path) -> No
         expect_vllm(sys.executable)
     with pytest.raises(BadSetting, match=r"--engine-python .*: No such file"):
         expect_vllm(str(tmp_path / "python"))
+
+
+def test_a_folder_that_is_no_model_is_named_before_vllm_is_started(
+    tmp_path: Path,
+) -> None:
+    expect_model("org/model", [])
+    with pytest.raises(BadSetting, match=f"{tmp_path} has no config.json or params"):
+        expect_model(str(tmp_path), [])
+    expect_model(str(tmp_path), ["--hf-config-path=elsewhere"])
+    (tmp_path / "params.json").touch()
+    expect_model(str(tmp_path), [])
 
 
 def test_what_was_given_wins(tmp_path: Path) -> None:
