@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import socket
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import urlsplit
 
 from workers.errors import BadAddress, BadSetting, PortTaken
@@ -169,6 +170,12 @@ class ReservedPort:
 
     number: int
     holder: socket.socket
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def release(self) -> None:
         self.holder.close()

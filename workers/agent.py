@@ -27,7 +27,6 @@ from workers.addresses import (
     host_to_bind,
     is_out_of_reach,
     local_url,
-    reserve_port,
     worker_address,
 )
 from workers.agent_server import agent_server
@@ -40,9 +39,10 @@ from workers.key_files import read_key
 from workers.key_rotation import KeyRotation
 from workers.log_tail import log_tail
 from workers.logs import set_up_logging
+from workers.places import own_place
 from workers.protocol import Capacity, JoinRequest, ModelOffer, Task
 from workers.registration import Registration
-from workers.state import StateDir, owned_state_dir, slug
+from workers.state import StateDir
 from workers.supervisor import (
     Engine,
     EngineNeverStarted,
@@ -80,15 +80,10 @@ def run_agent(config: WorkerConfig, make_engine: EngineMaker) -> int:
             host,
             config.controller,
         )
-    port = reserve_port(host, config.port)
-    default_dir = Path("var/workers") / f"{slug(config.name)}-{port.number}"
-    try:
-        with owned_state_dir(config.state_dir or default_dir) as state_dir:
-            engine = make_engine(config, host, port.number, state_dir.path)
-            agent = Agent(config, engine, state_dir, (host, port.number))
-            return asyncio.run(agent.run())
-    finally:
-        port.release()
+    with own_place(config, host) as (state_dir, port):
+        engine = make_engine(config, host, port.number, state_dir.path)
+        agent = Agent(config, engine, state_dir, (host, port.number))
+        return asyncio.run(agent.run())
 
 
 class Agent:

@@ -17,5 +17,9 @@ class BadStateDir(CannotStart):
     """A state folder that cannot be used."""
 
 
+class StateDirInUse(BadStateDir):
+    """A state folder with which another worker runs."""
+
+
 class PortTaken(CannotStart):
     """The wished port, or every one of the tried ports, is in use."""

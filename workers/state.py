@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from workers.errors import BadStateDir
+from workers.errors import BadStateDir, StateDirInUse
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ def owned_state_dir(path: Path) -> Iterator[StateDir]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BadStateDir(
+            raise StateDirInUse(
                 f"Another worker runs with the state folder {path}; stop it, or give"
                 " another with --state-dir."
             ) from error
