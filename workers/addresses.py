@@ -1,7 +1,7 @@
 """Addresses and ports: what people type made whole, and the rest worked out.
 
-A wrong worker address was the commonest trouble of people who ran the seed system, so
-a worker finds its own: the local end of the route to its controller.
+A wrong worker address was the commonest trouble of people who ran FastChat, so a worker
+finds its own: the local end of the route to its controller.
 """
 
 import contextlib

@@ -101,7 +101,7 @@ class WorkerConfig:
 
 
 def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every worker has; most bear the seed system's names."""
+    """Add the flags that every worker has; most bear FastChat's names."""
     add = parser.add_argument
     add("--model-path", "--model", required=True, help="folder or name of the model")
     add("--model-names", help="served name, then aliases, with commas between them")

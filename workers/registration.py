@@ -21,6 +21,8 @@ from workers.protocol import (
     AdapterReport,
     AdapterWish,
     CheckRequest,
+    Heartbeat,
+    HeartbeatAnswer,
     JoinAnswer,
     JoinRequest,
     RefusalCode,
@@ -383,6 +385,16 @@ class Registration(Generic[RunT]):
 
     async def _heartbeat(self, membership: Membership) -> None:
         leaving = self.leaving  # as this heartbeat says it; it may change while we wait
+        heartbeat = await self._report(membership, leaving)
+        identity = membership.identity
+        answer = await self._client.heartbeat(
+            identity.worker_id, identity.credential, heartbeat
+        )
+        if leaving:
+            self.drain_told.set()
+        self._heed(answer)
+
+    async def _report(self, membership: Membership, leaving: bool) -> Heartbeat:
         numbers = await self._served.numbers()
         run, state = self._served.current, self._served.state
         is_the_one_told_of = run is not None and run.start_id == membership.start_id
@@ -390,7 +402,7 @@ class Registration(Generic[RunT]):
             state = WorkerState.LOADING  # a new run: what it serves is told by a join
         elif state is WorkerState.READY and (leaving or self.drain_wished):
             state = WorkerState.DRAINING
-        heartbeat = numbers.heartbeat(
+        return numbers.heartbeat(
             state=state,
             start_id=membership.start_id,
             num_restarts=self._served.num_restarts,
@@ -398,12 +410,9 @@ class Registration(Generic[RunT]):
             adapters=self._adapter_reports(membership),
             log=log_tail.lines() if self._sends_log else None,
         )
-        identity = membership.identity
-        answer = await self._client.heartbeat(
-            identity.worker_id, identity.credential, heartbeat
-        )
-        if leaving:
-            self.drain_told.set()
+
+    def _heed(self, answer: HeartbeatAnswer) -> None:
+        """Do what the operator wishes, as the controller passes it on."""
         if answer.drain != self.drain_wished:
             self.drain_wished = answer.drain
             logger.info(

@@ -1,7 +1,7 @@
 """A model worker whose engine is vLLM: `python -m workers.vllm_worker`.
 
-Takes the seed system's flags and every flag of vLLM's own server; what is not ours
-is handed through. On a machine without a GPU it chooses the settings that make vLLM
+Takes FastChat's flags and every flag of vLLM's own server; what is not ours is handed
+through. On a machine without a GPU it chooses the settings that make vLLM
 fast there, which its defaults do not; a flag or variable that was given wins.
 """
 
@@ -199,10 +199,8 @@ def vllm_engine(
     environment: Mapping[str, str] = os.environ,
 ) -> Engine:
     """Return the engine that serves the model of `config` at `host` and `port`."""
-    for flag, reason in OURS.items():
-        if has_flag(for_vllm, flag):
-            raise BadSetting(f"{flag} cannot be given: {reason}.")
-    flags = translated(for_vllm, installed_flags(python))
+    on_cpu = config.device == "cpu" or _is_for_cpus(python, environment)
+    flags = _flags(config, for_vllm, python, num_gpus, on_cpu=on_cpu)
     variables = {
         "PYTHONPATH": _joined(import_folder(state_dir), environment.get("PYTHONPATH")),
         "VLLM_NO_USAGE_STATS": "1",
@@ -213,22 +211,10 @@ def vllm_engine(
     adapter_sources = _adapter_sources(python, adapter_root, flags, environment)
     if adapter_sources is not None:
         variables[RUNTIME_LORA] = "True"
-    if config.certificate:
-        flags += config.certificate.flags
-    if config.dtype:
-        flags += ["--dtype", config.dtype]
-    if num_gpus and num_gpus > 1:
-        flags += ["--tensor-parallel-size", str(num_gpus)]
     if Path(config.model_path).is_dir():
         variables["HF_HUB_OFFLINE"] = "1"
-    if not has_flag(flags, "--disable-access-log-for-endpoints"):
-        flags += ["--disable-access-log-for-endpoints", "/health,/metrics"]  # ours
-    on_cpu = config.device == "cpu" or _is_for_cpus(python, environment)
     if on_cpu:
-        flags += _cpu_flags(flags)
         variables |= _cpu_variables(Path(python), flags, environment)
-    if config.max_concurrency and not has_flag(flags, "--max-num-seqs"):
-        flags += ["--max-num-seqs", str(config.max_concurrency)]
     for name in variables.keys() & environment.keys() - ADDED_TO - DECIDED:
         del variables[name]  # what was given wins
     server = [python, "-m", SERVER]
@@ -246,6 +232,37 @@ def vllm_engine(
         adapter_sources=adapter_sources,
         modalities=partial(_modalities, config.model_path, flags, environment),
     )
+
+
+def _flags(
+    config: WorkerConfig,
+    for_vllm: Sequence[str],
+    python: str,
+    num_gpus: int | None,
+    *,
+    on_cpu: bool,
+) -> list[str]:
+    """Return the flags given for vLLM, as the installed one has them, and ours.
+
+    Raises `BadSetting` for those that are the agent's to set.
+    """
+    for flag, reason in OURS.items():
+        if has_flag(for_vllm, flag):
+            raise BadSetting(f"{flag} cannot be given: {reason}.")
+    flags = translated(for_vllm, installed_flags(python))
+    if config.certificate:
+        flags += config.certificate.flags
+    if config.dtype:
+        flags += ["--dtype", config.dtype]
+    if num_gpus and num_gpus > 1:
+        flags += ["--tensor-parallel-size", str(num_gpus)]
+    if not has_flag(flags, "--disable-access-log-for-endpoints"):
+        flags += ["--disable-access-log-for-endpoints", "/health,/metrics"]  # ours
+    if on_cpu:
+        flags += _cpu_flags(flags)
+    if config.max_concurrency and not has_flag(flags, "--max-num-seqs"):
+        flags += ["--max-num-seqs", str(config.max_concurrency)]
+    return flags
 
 
 def _modalities(

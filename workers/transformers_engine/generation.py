@@ -1,9 +1,10 @@
 """From a checked request to a stream of deltas, on the event loop's side."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -139,34 +140,13 @@ class Generator:
         Closing the iterator, or its cancellation, takes what is unfinished off the
         model before its next step. Raises what made the engine fail.
         """
-        request = generation.request
         loop = asyncio.get_running_loop()
         deltas: asyncio.Queue[tuple[int, Delta]] = asyncio.Queue()
 
-        def sequence(position: int, choice: int) -> Sequence:
-            prompt = generation.prompts[position]
-            index = position * generation.num_choices + choice
+        def deliver(index: int, delta: Delta) -> None:
+            loop.call_soon_threadsafe(deltas.put_nowait, (index, delta))
 
-            def deliver(delta: Delta) -> None:
-                loop.call_soon_threadsafe(deltas.put_nowait, (index, delta))
-
-            return Sequence(
-                prompt=prompt,
-                sampling=request.sampling(
-                    index, self.loaded.vocabulary_size, self.loaded.recommended
-                ),
-                stop=self._stop_rules(request, prompt),
-                tokenizer=self.loaded.tokenizer,
-                device=self.loaded.device,
-                deliver=deliver,
-                grammar=generation.grammar and generation.grammar.copy(),
-                echo=generation.echoes[position] if generation.echoes else None,
-            )
-
-        groups = [
-            [sequence(position, choice) for choice in range(generation.num_choices)]
-            for position in range(len(generation.prompts))
-        ]
+        groups = self._groups(generation, deliver)
         try:
             for group in groups:
                 self.scheduler.submit(group)
@@ -179,6 +159,43 @@ class Generator:
                 yield index, delta
         finally:
             self.scheduler.cancel([each for group in groups for each in group])
+
+    def _groups(
+        self, generation: Generation, deliver: Callable[[int, Delta], None]
+    ) -> list[list[Sequence]]:
+        """Return a group for each prompt, of a sequence for each of its answers.
+
+        `deliver` is called with an answer's index, on the scheduler's thread.
+        """
+        return [
+            [
+                self._sequence(generation, position, choice, deliver)
+                for choice in range(generation.num_choices)
+            ]
+            for position in range(len(generation.prompts))
+        ]
+
+    def _sequence(
+        self,
+        generation: Generation,
+        position: int,
+        choice: int,
+        deliver: Callable[[int, Delta], None],
+    ) -> Sequence:
+        request, prompt = generation.request, generation.prompts[position]
+        index = position * generation.num_choices + choice
+        return Sequence(
+            prompt=prompt,
+            sampling=request.sampling(
+                index, self.loaded.vocabulary_size, self.loaded.recommended
+            ),
+            stop=self._stop_rules(request, prompt),
+            tokenizer=self.loaded.tokenizer,
+            device=self.loaded.device,
+            deliver=partial(deliver, index),
+            grammar=generation.grammar and generation.grammar.copy(),
+            echo=generation.echoes[position] if generation.echoes else None,
+        )
 
     def _grammar(self, request: ChatRequest) -> Grammar | None:
         """Return what the answer is held to, if anything; raises RequestRefused."""
