@@ -1,9 +1,10 @@
 """Classifiers: where texts are sent to be judged, and with which key."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -19,8 +20,12 @@ class ClassifierForm(forms.ModelForm):  # type: ignore[type-arg]
         label=_("API key"),
         required=False,
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "off"}),
-        help_text=_("Kept encrypted and never shown. Empty: as it is."),
+        help_text=_(
+            "Kept encrypted and never shown. Empty: as it is, or none for another host."
+        ),
     )
+    has_forgotten_key = False
+    """Whether the key was not written anew for another host, where it is not sent."""
 
     class Meta:
         model = Classifier
@@ -42,7 +47,15 @@ class ClassifierForm(forms.ModelForm):  # type: ignore[type-arg]
     def save(self, commit: bool = True) -> Any:
         if key := self.cleaned_data["key"]:
             self.instance.key = key
+        elif self.instance.encrypted_key and self._leads_elsewhere():
+            self.instance.key = ""
+            self.has_forgotten_key = True
         return super().save(commit)
+
+    def _leads_elsewhere(self) -> bool:
+        """Whether texts, and a key, would go to another host than before."""
+        before, after = urlsplit(self.initial["url"]), urlsplit(self.instance.url)
+        return (before.scheme, before.netloc) != (after.scheme, after.netloc)
 
 
 @admin.register(Classifier)
@@ -58,6 +71,18 @@ class ClassifierAdmin(AnnouncingAdmin):
         "threshold": "kind == 'endpoint'",
         "instructions": "kind == 'model'",
     }
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if form.has_forgotten_key:
+            words = _(
+                "The key was for %(host)s and was forgotten: write the key of the new"
+                " address, if it wants one."
+            )
+            host = urlsplit(form.initial["url"]).netloc
+            self.message_user(request, words % {"host": host}, messages.WARNING)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         initial: dict[str, Any] = super().get_changeform_initial_data(request)

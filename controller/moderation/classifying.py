@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from cryptography.fernet import InvalidToken
 
 from controller.errors import SwitchyardError
 from controller.models.classifiers import Classifier
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 MAX_REMEMBERED = 20_000
 MAX_TEXT_CHARS = 8_000  # longer ones are judged in pieces
 OVERLAP_CHARS = 200  # so that nothing is cut in two
-MAX_TEXTS = 64  # of one request; more than all these cannot be judged
+MAX_TEXTS = 64  # of one question to an endpoint
+MAX_NEW_TEXTS = 512  # of one request; the next one goes on behind them
 MAX_ANSWER_BYTES = 2**20
 MAX_AT_ONCE = 8  # questions to a model
 
@@ -38,6 +40,11 @@ class ClassifierFailed(Exception):
     """It gave no judgement; the text says why."""
 
 
+class TooManyTexts(Exception):
+    """A request has more than MAX_NEW_TEXTS that were not judged before. Those are
+    judged now, so that it passes when it comes again, or a few times."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClassifierView:
     """A classifier as it is asked."""
@@ -46,7 +53,8 @@ class ClassifierView:
     name: str
     kind: str
     url: str
-    key: str = field(repr=False)
+    key: str | None = field(repr=False)
+    """None: there is one, and none of FIELD_KEYS reads it."""
     model: str
     instructions: str
     threshold: float | None
@@ -55,19 +63,27 @@ class ClassifierView:
 
     @classmethod
     def of(cls, row: Classifier) -> "ClassifierView":
-        """Raises `cryptography.fernet.InvalidToken` for a key that cannot be read."""
+        """One whose key cannot be read fails whenever it is asked, and its rules say
+        what that means."""
         return cls(
             id=row.pk,
             name=row.name,
             kind=row.kind,
             url=row.url,
-            key=row.key,
+            key=_key_of(row),
             model=row.model,
             instructions=row.instructions,
             threshold=row.threshold,
             names=tuple(sorted(row.names.items())),
             timeout_seconds=row.timeout_seconds,
         )
+
+
+def _key_of(row: Classifier) -> str | None:
+    try:
+        return row.key
+    except InvalidToken:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +118,7 @@ class Judges:
     async def judge(
         self, classifier: ClassifierView, texts: Sequence[str]
     ) -> list[Judgement]:
-        """What it says of each text. Raises `ClassifierFailed`."""
+        """What it says of each text. Raises `ClassifierFailed` and `TooManyTexts`."""
         try:
             async with asyncio.timeout(classifier.timeout_seconds):
                 judged = await self._judge(classifier, texts)
@@ -126,27 +142,44 @@ class Judges:
         self, classifier: ClassifierView, texts: Sequence[str]
     ) -> list[Judgement]:
         pieces = {text: _pieces(text) for text in texts}
-        wanted = {
-            _digest(piece): piece
-            for of_text in pieces.values()
-            for piece in of_text
-            if (classifier, _digest(piece)) not in self._remembered
-        }
-        if len(wanted) > MAX_TEXTS:
-            raise ClassifierFailed(f"the request has more than {MAX_TEXTS} texts")
-        found = await self._ask(classifier, list(wanted.values())) if wanted else []
-        fresh = dict(zip(wanted, found, strict=True))
-        known = {
-            digest: fresh.get(digest) or self._remembered[classifier, digest]
-            for of_text in pieces.values()
-            for digest in map(_digest, of_text)
-        }
-        for digest, judgement in fresh.items():
-            self._remember(classifier, digest, judgement)
+        # Held here: other requests may push out of memory what is known of this one.
+        known: dict[bytes, Judgement] = {}
+        wanted: dict[bytes, str] = {}
+        for piece in (each for of_text in pieces.values() for each in of_text):
+            digest = _digest(piece)
+            judgement = self._recall(classifier, digest)
+            if judgement is None:
+                wanted[digest] = piece
+            else:
+                known[digest] = judgement
+        known |= await self._ask_all(classifier, wanted)
         return [
             together(known[digest] for digest in map(_digest, pieces[text]))
             for text in texts
         ]
+
+    async def _ask_all(
+        self, classifier: ClassifierView, wanted: dict[bytes, str]
+    ) -> dict[bytes, Judgement]:
+        """The judgements, each remembered as soon as it is there: what fails half-way
+        goes on from there when it is tried again."""
+        found: dict[bytes, Judgement] = {}
+        asked = list(wanted.items())
+        for begin in range(0, min(len(asked), MAX_NEW_TEXTS), MAX_TEXTS):
+            batch = asked[begin : begin + MAX_TEXTS]
+            judged = await self._ask(classifier, [piece for _, piece in batch])
+            for (digest, _), judgement in zip(batch, judged, strict=True):
+                self._remember(classifier, digest, judgement)
+                found[digest] = judgement
+        if len(found) < len(asked):
+            raise TooManyTexts
+        return found
+
+    def _recall(self, classifier: ClassifierView, digest: bytes) -> Judgement | None:
+        judgement = self._remembered.get((classifier, digest))
+        if judgement is not None:
+            self._remembered.move_to_end((classifier, digest))
+        return judgement
 
     def _remember(
         self, classifier: ClassifierView, digest: bytes, judgement: Judgement
@@ -158,6 +191,8 @@ class Judges:
     async def _ask(
         self, classifier: ClassifierView, texts: list[str]
     ) -> list[Judgement]:
+        if classifier.key is None:
+            raise ClassifierFailed("none of FIELD_KEYS reads its key: write it anew")
         if classifier.kind == Classifier.Kind.ENDPOINT:
             return await self._ask_endpoint(classifier, texts)
         at_once = asyncio.Semaphore(MAX_AT_ONCE)

@@ -16,6 +16,7 @@ from controller.moderation.classifying import (
     ClassifierFailed,
     Judgement,
     Judges,
+    TooManyTexts,
     together,
 )
 from controller.moderation.flags import FlagQueue
@@ -130,6 +131,10 @@ class Moderator:
         assert judging is not None  # those of `judged_for` have one
         try:
             judged = await self.judges.judge(judging.classifier, texts)
+        except TooManyTexts as exc:
+            # Of rules that fail open too: the request is what is wrong, not the
+            # classifier, and who hides one text among many would be let through.
+            raise ModerationUnavailable from exc
         except ClassifierFailed as exc:
             if judging.fails_closed:
                 raise ModerationUnavailable from exc

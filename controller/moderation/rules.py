@@ -5,8 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cryptography.fernet import InvalidToken
-
 from controller.models import ModerationRule
 from controller.moderation.classifying import ClassifierView
 from controller.moderation.matching import Rule, RuleSet, check_term
@@ -125,20 +123,11 @@ def read_rules() -> list[ScopedRule]:
             scoped.append(scoped_rule(row))
         except CannotMatch as exc:
             logger.error("the moderation rule %s is left out: %s", row.name, exc)
-        except InvalidToken:
-            logger.error(
-                "the moderation rule %s is left out: none of FIELD_KEYS reads the key"
-                " of its classifier. Write it anew in the console.",
-                row.name,
-            )
     return scoped
 
 
 def scoped_rule(row: ModerationRule) -> ScopedRule:
-    """The row, stored or not, as it is matched.
-
-    Raises `CannotMatch`, and `InvalidToken` for a classifier's key that cannot be read.
-    """
+    """The row, stored or not, as it is matched. Raises `CannotMatch`."""
     terms = tuple(row.term_lines)
     for term in terms:
         check_term(term)

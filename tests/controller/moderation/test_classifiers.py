@@ -1,6 +1,7 @@
 """Classifiers: prompts judged by an endpoint or a served model before they are sent."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -11,9 +12,11 @@ from django.urls import reverse
 
 from controller.errors import ContentBlocked, ModerationUnavailable
 from controller.models import Classifier, ModerationFlag, ModerationRule
+from controller.moderation import classifying
 from controller.moderation.classifying import (
     ClassifierFailed,
     ClassifierView,
+    Judges,
     judgement_of,
 )
 from controller.moderation.rules import read_rules
@@ -168,6 +171,58 @@ async def test_a_long_text_is_judged_to_its_end(engine, classifier):
     assert first[-200:] in classifier.texts[1]
 
 
+def many(number: int, last: str) -> dict:
+    """A body with so many messages, the last of which says this."""
+    texts = [*(f"message {each}" for each in range(number - 1)), last]
+    said = [{"role": "user", "content": text} for text in texts]
+    return {"model": MODEL, "stream": True, "messages": said}
+
+
+async def test_a_long_conversation_that_is_new_here_is_judged_whole(engine, classifier):
+    await new_rule(classifier, on_failure="closed")
+    async with gateway_before(engine.url, engine_key=KEY) as gateway:
+        peace, violence = many(150, "some peace"), many(150, "some violence")
+        await read_all(await gateway.open(CALLER, make_request(body=peace)))
+        with pytest.raises(ContentBlocked):
+            await gateway.open(CALLER, make_request(body=violence))
+
+    assert [len(each["input"]) for each in classifier.asked] == [64, 64, 22, 1]
+
+
+async def test_nothing_hides_behind_more_texts_than_are_judged_at_once(
+    engine, classifier, monkeypatch
+):
+    monkeypatch.setattr(classifying, "MAX_NEW_TEXTS", 100)
+    await new_rule(classifier, on_failure="open")
+    async with gateway_before(engine.url, engine_key=KEY) as gateway:
+        body = many(180, "some violence")
+        with pytest.raises(ModerationUnavailable):
+            await gateway.open(CALLER, make_request(body=body))
+        with pytest.raises(ContentBlocked):  # it goes on where it was
+            await gateway.open(CALLER, make_request(body=body))
+
+        assert await is_idle(gateway)
+    assert len(classifier.texts) == 180
+    assert asked_of(engine) == []
+
+
+async def test_a_key_that_nobody_can_read_fails_the_rule_as_it_says(
+    engine, classifier, settings, caplog
+):
+    rule = await new_rule(classifier, on_failure="closed")
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    async with gateway_before(engine.url, engine_key=KEY) as gateway:
+        with pytest.raises(ModerationUnavailable):
+            await gateway.open(CALLER, make_request("Hi"))
+        rule.on_failure = "open"
+        await rule.asave()
+        await gateway.moderator.adopt(await sync_to_async(read_rules)())
+        await read_all(await gateway.open(CALLER, make_request("Hi")))
+
+    assert caplog.text.count("none of FIELD_KEYS reads its key") == 1
+    assert classifier.asked == []
+
+
 FAILURES = {
     "hangs": {"is_hanging": True},
     "refuses": {"status": 500},
@@ -240,6 +295,25 @@ VIEW = ClassifierView(
 )
 
 
+async def test_what_others_push_out_of_memory_meanwhile_is_known_all_the_same(
+    monkeypatch,
+):
+    monkeypatch.setattr(classifying, "MAX_REMEMBERED", 2)
+    view = replace(VIEW, timeout_seconds=20)
+
+    async def answer(_model: str, messages: list) -> str:
+        text = messages[-1]["content"]
+        if text == "new":
+            await judges.judge(view, ["one", "two", "three"])
+        return "unsafe" if "violence" in text else "safe"
+
+    judges = Judges(answer)
+    await judges.judge(view, ["some violence"])
+    judged = await judges.judge(view, ["some violence", "new"])
+
+    assert [each.is_flagged for each in judged] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("answer", "categories"),
     [
@@ -292,6 +366,53 @@ def test_a_classifiers_key_is_stored_encrypted_and_never_shown(console):
     assert b"very-secret" not in console.get(change).content
     logged = str([entry.changes for entry in LogEntry.objects.get_for_object(row)])
     assert row.encrypted_key not in logged
+
+
+@pytest.mark.parametrize(
+    ("address", "key", "kept"),
+    [
+        ("https://example.com/v2/moderations", "", "very-secret"),
+        ("https://example.org/v1/moderations", "", ""),
+        ("https://example.com:8443/v1/moderations", "", ""),
+        ("http://example.com/v1/moderations", "", ""),
+        ("https://example.org/v1/moderations", "another", "another"),
+    ],
+)
+def test_a_key_is_not_taken_along_to_another_address(console, address, key, kept):
+    row = Classifier(name="judge", url="https://example.com/v1/moderations")
+    row.key = "very-secret"
+    row.save()
+    form = {
+        "name": "judge",
+        "kind": "endpoint",
+        "url": address,
+        "key": key,
+        "names": "{}",
+        "timeout_seconds": "3",
+    }
+
+    change = reverse(f"{CLASSIFIERS}_change", args=[row.pk])
+    answer = console.post(change, form, follow=True)
+
+    row.refresh_from_db()
+    assert (row.url, row.key) == (address, kept)
+    assert ("was forgotten" in answer.content.decode()) is (kept == "")
+
+
+def test_a_rule_whose_classifier_nobody_can_read_is_tried_without_an_error(
+    console, settings
+):
+    row = Classifier(name="judge", url="http://localhost/")
+    row.key = "very-secret"
+    row.save()
+    rule = make_moderation_rule(classifier=row, terms="")
+    settings.FIELD_KEYS = [Fernet.generate_key().decode()]
+    form = FORM | {"terms": "", "direction": "input", "classifier": row.pk}
+
+    page = reverse(f"{RULES}_change", args=[rule.pk])
+    answer = console.post(page, form | {"_try": "text", "trial_text": "Hi"})
+
+    assert answer.status_code == 200
 
 
 def test_a_classifiers_key_follows_the_field_keys(settings):

@@ -118,7 +118,14 @@ async def test_a_blocked_prompt_reaches_no_worker(engine, caplog):
                 }
             ]
         },
+        {"messages": [{"role": "forbidden", "content": "x"}]},
+        {"messages": [{"role": "tool", "tool_call_id": "so forbidden"}]},
+        {"messages": [{"role": "user", "content": [{"type": "forbidden"}]}]},
         {"messages": [], "tools": [{"function": {"description": "is forbidden"}}]},
+        {"messages": [], "tools": [{"function": {"parameters": {"forbidden": {}}}}]},
+        {"messages": [], "tools": [{"parameters": {"image": "forbidden"}}]},
+        {"messages": [], "tools": [{"parameters": {"model": [{"id": "forbidden!"}]}}]},
+        {"messages": [], "documents": [{"id": "a forbidden id", "text": "x"}]},
         {"prompt": ["fine", "forbidden"]},
         {"input": "forbidden"},
         {"query": "x", "documents": ["fine", "forbidden"]},
@@ -131,6 +138,50 @@ async def test_every_text_of_a_request_is_looked_at(engine, body: dict):
             await gateway.open(CALLER, make_request(body={"model": MODEL, **body}))
 
     assert asked_of(engine) == []
+
+
+async def test_the_words_of_the_api_are_nobodys_text(engine):
+    words = "user\nassistant\nfunction\nproperties\nstring\nimage_url\nlogit\ncall"
+    await new_rule(terms=words)
+    await new_rule(pattern=r"\d{3}")
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,123"}}
+    call = {
+        "id": "call_A123b",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}"},
+    }
+    tool = {"name": "f", "parameters": {"type": "object", "properties": {"x": {}}}}
+    body = {
+        "model": MODEL,
+        "stream": True,
+        "messages": [
+            {"role": "user", "content": [picture, {"type": "text", "text": "Hi"}]},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_A123b", "content": "x"},
+        ],
+        "tools": [{"type": "function", "function": tool}],
+        "logit_bias": {"50256": -100},
+    }
+    async with gateway_before(engine.url, engine_key=KEY) as gateway:
+        await read_all(await gateway.open(CALLER, make_request(body=body)))
+
+        assert await flags(gateway) == []
+
+
+async def test_a_name_that_a_model_reads_is_redacted_in_its_place(engine):
+    await new_rule(action="redact", terms="falcon")
+    schema = {"a": {}, "the falcon": {"description": "of the falcon"}, "z": {}}
+    parameters = {"properties": schema, "required": ["the falcon"]}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+    body = {"model": MODEL, "stream": True, "messages": [], "tools": tools}
+    async with gateway_before(engine.url, engine_key=KEY) as gateway:
+        await read_all(await gateway.open(CALLER, make_request(body=body)))
+
+    [asked] = asked_of(engine)
+    sent = asked["tools"][0]["function"]["parameters"]
+    assert list(sent["properties"]) == ["a", "the [redacted]", "z"]
+    assert sent["properties"]["the [redacted]"] == {"description": "of the [redacted]"}
+    assert sent["required"] == ["the [redacted]"]
 
 
 def in_parts(*texts: str) -> dict:
