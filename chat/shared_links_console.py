@@ -11,6 +11,7 @@ from unfold.decorators import display
 from chat.models import SharedLink
 from chat.models.sharing import SharedLinkQuerySet
 from controller.admin.base import ConsoleAdmin
+from controller.admin.confirming import confirmed
 from controller.models import User
 
 
@@ -58,6 +59,12 @@ class SharedLinkAdmin(ConsoleAdmin):
         return ("open", _("open")) if is_open else ("closed", _("closed"))
 
     @admin.action(description=_("Revoke"), permissions=["change"])
+    @confirmed(
+        _(
+            "Whoever opens them sees nothing any more. A revoked link is not opened"
+            " again."
+        )
+    )
     def revoke(self, request: HttpRequest, links: SharedLinkQuerySet) -> None:
         for link in links:
             link.revoke()

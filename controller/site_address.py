@@ -1,5 +1,7 @@
 """Under which address others reach this site."""
 
+from urllib.parse import urlsplit
+
 from django.conf import settings
 from django.http import HttpRequest
 
@@ -12,3 +14,11 @@ def site_origin(request: HttpRequest) -> str:
 def site_address(request: HttpRequest) -> str:
     """The origin and, behind a proxy that adds one, the prefix; no slash at the end."""
     return site_origin(request) + settings.ROOT_PATH
+
+
+def at_public_url(url: str) -> str:
+    """The same page under PUBLIC_URL, where there is one: a letter's reader may not
+    reach the host of the request that it comes from, and who asked chose that host."""
+    if not settings.PUBLIC_URL:
+        return url
+    return settings.PUBLIC_URL + urlsplit(url)._replace(scheme="", netloc="").geturl()

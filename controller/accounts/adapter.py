@@ -23,6 +23,7 @@ from controller.addresses import client_ip
 from controller.audit import events
 from controller.identity import encryption
 from controller.models import Invitation, User
+from controller.site_address import at_public_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # untyped li
     def clean_email(self, email: str) -> str:
         """An invitation to an address makes an account of that address only."""
         invitation = self._invitation()
-        if invitation and invitation.email.lower() not in {"", email.lower()}:
+        if invitation and not invitation.is_for(email):
             raise ValidationError(
                 _("This invitation is for %(email)s."),
                 params={"email": invitation.email},
@@ -71,10 +72,16 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # untyped li
     def send_mail(
         self, template_prefix: str, email: str, context: dict[str, Any]
     ) -> None:
-        """Letters call the site by SITE_NAME, not by the host of one request; they are
-        also sent where there is none. They are in the language of who gets them, not
-        of the operator whose decision they tell; else in the page's."""
-        words = {"email": email, "current_site": Site()} | context
+        """Letters call the site by SITE_NAME and lead to PUBLIC_URL, not to the host of
+        one request; they are also sent where there is none. They are in the language of
+        who gets them, not of the operator whose decision they tell; else in the
+        page's."""
+        links = {
+            name: at_public_url(url)
+            for name, url in context.items()
+            if name.endswith("_url") and isinstance(url, str)
+        }
+        words = {"email": email, "current_site": Site()} | context | links
         reader: User | None = context.get("user")
         with override((reader and reader.language) or get_language()):
             self.render_mail(template_prefix, email, words).send()

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.timezone import now
 
+from controller.accounts.deletion import delete_account
 from controller.models import Revision, User
 
 
@@ -39,11 +40,13 @@ def approve(user: User) -> bool:
 
 
 def refuse(user: User) -> bool:
-    """Delete an account that waits, and write to its address; False if it did not."""
-    still_waiting = waiting().filter(pk=user.pk).first()
-    if still_waiting is None:
-        return False
-    still_waiting.delete()
+    """Delete an account that waits, as others are deleted, and write to its address;
+    False if it did not."""
+    with transaction.atomic():
+        still_waiting = waiting().select_for_update().filter(pk=user.pk).first()
+        if still_waiting is None:
+            return False
+        delete_account(still_waiting)
     _write(user, "account/email/refused")
     return True
 

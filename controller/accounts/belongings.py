@@ -37,7 +37,7 @@ def belongings_of(user: User) -> list[Belongings]:
     own = [Belongings(User, User.objects.filter(pk=user.pk))]
     known: set[type[models.Model]] = {User}
     for each in own:  # grows while it is walked
-        for relation in _cascading(each.model):
+        for relation in cascading(each.model):
             model = relation.related_model
             if model not in known:
                 known.add(model)
@@ -56,7 +56,7 @@ def visible_fields(model: type[models.Model]) -> Iterator["models.Field[Any, Any
             yield field
 
 
-def _cascading(model: type[models.Model]) -> Iterator[Any]:
+def cascading(model: type[models.Model]) -> Iterator[Any]:
     """Relations from rows that go together with a row of this model."""
     for relation in model._meta.related_objects:
         if getattr(relation, "on_delete", None) is models.CASCADE:
@@ -67,7 +67,7 @@ def _rows(model: type[models.Model], owners: list[Belongings]) -> QuerySet[Any]:
     """The rows of the model that refer to any of these, by whatever field."""
     wanted = models.Q()
     for owner in owners:
-        for relation in _cascading(owner.model):
+        for relation in cascading(owner.model):
             if relation.related_model is model:
                 name = relation.field.name
                 wanted |= models.Q(**{f"{name}__in": owner.rows.values("pk")})

@@ -1,23 +1,28 @@
 """Deleting an account, and the receipt that says what went."""
 
 import hashlib
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from allauth.usersessions.models import UserSession
 from auditlog.context import disable_auditlog
 from auditlog.models import LogEntry
+from auditlog.registry import auditlog
+from django.contrib.admin.models import LogEntry as HistoryEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Value
+from django.db.models import Model, Q, QuerySet, Value
 from django.db.models.functions import Concat
 from django.utils.translation import gettext as _
 
-from controller.accounts.belongings import Belongings, belongings_of
+from controller.accounts.belongings import Belongings, belongings_of, cascading
 from controller.models import (
     DeletionReceipt,
+    Invitation,
     LedgerEntry,
     Membership,
+    ModerationFlag,
     Revision,
     UsageDay,
     UsageHour,
@@ -48,8 +53,7 @@ def delete_account(user: User) -> DeletionReceipt:
 
 def check_deletable(user: User) -> None:
     """Raise `ValidationError` where others depend on this account."""
-    others = User.objects.filter(is_superuser=True, is_active=True).exclude(pk=user.pk)
-    if user.is_superuser and not others.exists():
+    if user.is_superuser and not superusers_but([user.pk]).exists():
         raise ValidationError(
             _("You are the last operator with all powers: give them to another first.")
         )
@@ -58,6 +62,12 @@ def check_deletable(user: User) -> None:
             _("Make somebody else an owner first, of: %(teams)s."),
             params={"teams": ", ".join(teams)},
         )
+
+
+def superusers_but(user_ids: Collection[int]) -> QuerySet[User]:
+    """Those who would have all powers without these people."""
+    superusers = User.objects.filter(is_superuser=True, is_active=True)
+    return superusers.exclude(pk__in=user_ids)
 
 
 def teams_without_other_owner(user: User) -> list[str]:
@@ -82,23 +92,69 @@ def _summary(own: Belongings) -> dict[str, Any]:
 
 
 def forget_in_audit_log(user_ids: list[int]) -> None:
-    """Entries about the accounts and by them stay, without name, address and changes.
-    To be called while they are there."""
-    kind = ContentType.objects.get_for_model(User)
-    about = LogEntry.objects.filter(content_type=kind, object_id__in=user_ids)
-    about.update(
-        object_repr=Concat(Value("account "), "object_pk"),
-        changes={},
-        changes_text="",
-        remote_addr=None,
-    )
+    """Entries about the accounts, about what was theirs, and by them stay, without
+    name, address and changes; in the console's histories too. To be called while they
+    are there."""
+    _forget(User, map(str, user_ids), "account")
+    for model, keys in _owned(user_ids):
+        _forget(model, keys, str(model._meta.model_name))
+    invited = Invitation.objects.filter(accepted_by__in=user_ids)
+    _forget(Invitation, map(str, invited.values_list("pk", flat=True)), "invitation")
+    invited.update(email="")
     by_them = LogEntry.objects.filter(actor__in=user_ids)
     by_them.update(actor_email=None, remote_addr=None)
 
 
+def _owned(user_ids: list[int]) -> Iterator[tuple[type[Model], set[str]]]:
+    """(model, keys) of each kind of watched row that is theirs, or was: a former
+    address is told of after it has gone."""
+    ids = list(map(str, user_ids))
+    for relation in cascading(User):
+        model, field = relation.related_model, relation.field.name
+        if not auditlog.contains(model):
+            continue
+        there = model._default_manager.filter(**{f"{field}__in": user_ids})
+        named = Q(**{f"changes__{field}__0__in": ids})
+        named |= Q(**{f"changes__{field}__1__in": ids})
+        told = LogEntry.objects.filter(named, content_type=_kind(model))
+        yield (
+            model,
+            {
+                *map(str, there.values_list("pk", flat=True)),
+                *told.values_list("object_pk", flat=True),
+            },
+        )
+
+
+def _forget(model: type[Model], keys: Iterable[str], name: str) -> None:
+    """Call these rows by name and key, and nothing else is told of them."""
+    of_kind = {"content_type": _kind(model)}
+    for pks in _batches(list(keys)):
+        entries = LogEntry.objects.filter(**of_kind, object_pk__in=pks)
+        entries.update(
+            object_repr=Concat(Value(f"{name} "), "object_pk"),
+            changes={},
+            changes_text="",
+            remote_addr=None,
+        )
+        history = HistoryEntry.objects.filter(**of_kind, object_id__in=pks)
+        history.update(
+            object_repr=Concat(Value(f"{name} "), "object_id"), change_message=""
+        )
+
+
+def _batches(keys: list[str]) -> Iterator[list[str]]:
+    for begin in range(0, len(keys), BATCH_SIZE):
+        yield keys[begin : begin + BATCH_SIZE]
+
+
+def _kind(model: type[Model]) -> ContentType:
+    return ContentType.objects.get_for_model(model)
+
+
 def _log_deletion(user_id: int, receipt: DeletionReceipt) -> None:
     LogEntry.objects.create(
-        content_type=ContentType.objects.get_for_model(User),
+        content_type=_kind(User),
         object_pk=str(user_id),
         object_id=user_id,
         object_repr=f"account {user_id}",
@@ -108,13 +164,13 @@ def _log_deletion(user_id: int, receipt: DeletionReceipt) -> None:
 
 
 def make_anonymous(user_ids: list[int]) -> None:
-    """What was used stays in the sums, and leads to nobody. In batches: there may be
-    millions of rows.
+    """What was used stays in the sums, and what rules found among the flags, and leads
+    to nobody. In batches: there may be millions of rows.
 
     What was asked with their keys names them too. Rows are found by the index for users
     alone: by keys, every batch would read the whole ledger.
     """
-    for model in (LedgerEntry, UsageHour, UsageDay):
+    for model in (LedgerEntry, UsageHour, UsageDay, ModerationFlag):
         theirs = model._default_manager.filter(user_id__in=user_ids).order_by()
         while True:
             batch = list(theirs.values_list("pk", flat=True)[:BATCH_SIZE])

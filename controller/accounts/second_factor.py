@@ -1,5 +1,6 @@
 """Who must have a second factor, and what happens to those without one."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from allauth.mfa.adapter import get_adapter
@@ -32,6 +33,16 @@ def is_required_of(user: Any) -> bool:
 def is_missing(user: Any) -> bool:
     """Whether this person must have a second factor and has none. At most one query."""
     return is_required_of(user) and not get_adapter().is_mfa_enabled(user, TYPES)
+
+
+def take_away(factors: Iterable[Authenticator]) -> None:
+    """Delete them, and with somebody's last one the recovery codes that stood in for
+    it: whoever finds the sheet must not get past the next factor by it."""
+    for factor in list(factors):
+        factor.delete()
+        others = Authenticator.objects.filter(user=factor.user_id)
+        if not others.filter(type__in=TYPES).exists():
+            others.delete()
 
 
 class SecondFactorMiddleware(Gate):

@@ -37,7 +37,8 @@ def admit(request: HttpRequest, user: User, *, by_provider: bool = False) -> Non
     """
     invitation = presented_invitation(request)
     forget_invitation(request)
-    if invitation is not None and invitation.accept(user):
+    # A provider may say another address; a form refuses it before.
+    if invitation and invitation.is_for(user.email) and invitation.accept(user):
         return
     match mode(by_provider=by_provider):
         case "open":

@@ -20,6 +20,7 @@ from unfold.widgets import (
 )
 
 from controller.admin.base import AnnouncingAdmin, IssuingAdmin
+from controller.admin.confirming import confirmed
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.durations import parse_duration, rough
 from controller.forms import NetworksField, OriginsField
@@ -308,6 +309,12 @@ class ApiKeyAdmin(IssuingAdmin, AnnouncingAdmin):
 
     @admin.action(
         description=_("Revoke (refused everywhere, for good)"), permissions=["change"]
+    )
+    @confirmed(
+        _(
+            "Programs that use them are refused at once. A revoked key never works"
+            " again."
+        )
     )
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
         unrevoked = list(keys.filter(revoked_at=None))

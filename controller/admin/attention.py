@@ -11,13 +11,13 @@ from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import ngettext_lazy
 
+from controller.accounts import approval
 from controller.ledger.rollups import hours_to_roll_up
 from controller.models import (
     ApiKey,
     EngineStart,
     LimitRequest,
     ModerationFlag,
-    User,
     Worker,
     WorkerBreaker,
 )
@@ -106,7 +106,8 @@ def _flags() -> list[Item]:
             "%(number)d moderation flags wait for a verdict.",
             "number",
         ),
-        reverse("admin:controller_moderationflag_changelist"),
+        reverse("admin:controller_moderationflag_changelist")
+        + f"?verdict__exact={ModerationFlag.Verdict.OPEN}",
     )
 
 
@@ -118,19 +119,20 @@ def _limit_requests() -> list[Item]:
             "%(number)d requests for more wait for an answer.",
             "number",
         ),
-        reverse("admin:controller_limitrequest_changelist"),
+        reverse("admin:controller_limitrequest_changelist")
+        + f"?state__exact={LimitRequest.State.OPEN}",
     )
 
 
 def _sign_ups() -> list[Item]:
     return _item(
-        User.objects.exclude(approval_asked_at=None).count(),
+        approval.waiting().count(),
         ngettext_lazy(
             "%(number)d new account waits for approval.",
             "%(number)d new accounts wait for approval.",
             "number",
         ),
-        reverse("admin:controller_user_changelist"),
+        reverse("admin:controller_user_changelist") + "?approval=waits",
     )
 
 

@@ -1,7 +1,9 @@
 """What the console's pages have in common."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
+from auditlog.registry import auditlog
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import models, transaction
 from django.forms import ModelForm
@@ -11,7 +13,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
-from controller.audit.events import record
+from controller.audit.events import record, record_deletions
 from controller.models import Revision
 
 
@@ -31,6 +33,16 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]  # django-unfold has no ty
         if isinstance(message, str):
             record([obj], message)
         return entry
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """The history, and the audit log."""
+        self.audit_deletions(queryset)
+        return super().log_deletions(request, queryset)
+
+    def audit_deletions(self, rows: Iterable[Any]) -> None:
+        """Tell the audit log of rows that it does not watch by itself."""
+        if not auditlog.contains(self.model):
+            record_deletions(rows)
 
     def log_decision(
         self, request: HttpRequest, rows: models.QuerySet[Any], words: str

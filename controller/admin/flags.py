@@ -18,6 +18,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from controller.admin.base import RecordAdmin
+from controller.admin.confirming import confirmed
 from controller.models import Ban, ModerationFlag, User
 from controller.moderation.verdicts import decide, num_strikes
 
@@ -166,6 +167,12 @@ class ModerationFlagAdmin(RecordAdmin):
         self._decide_all(request, flags, Verdict.RELEASED)
 
     @admin.action(description=_("Confirm"), permissions=["decide"])
+    @confirmed(
+        _(
+            "Each request counts as a strike against its user, and enough strikes are"
+            " a ban."
+        )
+    )
     def confirm_all(
         self, request: HttpRequest, flags: QuerySet[ModerationFlag]
     ) -> None:
@@ -185,14 +192,18 @@ class ModerationFlagAdmin(RecordAdmin):
         self, request: HttpRequest, pk: int, verdict: Verdict, note: str
     ) -> None:
         flag, ban = decide(pk, cast("User", request.user), verdict, note)
-        self.log_change(request, flag, f"{verdict.label}: {note}" if note else verdict)
+        # Not in the operator's language: logs are read by others, too.
+        said = f"{verdict.value}: {note}" if note else verdict.value
+        self.log_change(request, flag, said)
         if ban is not None:
             self.message_user(request, _banned(ban), "warning")
 
     def _decide(
         self, request: HttpRequest, pk: int, verdict: Verdict, verb: Any
     ) -> HttpResponse:
-        flag = get_object_or_404(ModerationFlag, pk=pk)
+        # With its user, who may have been deleted: then there is none.
+        flags = ModerationFlag.objects.select_related("user")
+        flag = get_object_or_404(flags, pk=pk)
         form = VerdictForm(request.POST or None, initial={"note": flag.verdict_note})
         if request.method == "POST" and form.is_valid():
             self._decide_one(request, pk, verdict, form.cleaned_data["note"])
@@ -227,9 +238,9 @@ def _consequence(flag: ModerationFlag, verdict: Verdict) -> str:
     needed = settings.MODERATION_STRIKES
     if verdict == Verdict.RELEASED:
         return str(_("It does not count against the user."))
-    if flag.user_id is None or not needed:
+    if flag.user is None or not needed:
         return str(_("Nothing else follows from it."))
-    others = ModerationFlag.objects.strikes_of(flag.user_id)
+    others = ModerationFlag.objects.strikes_of(flag.user.pk)
     strikes = others.exclude(request_id=flag.request_id).num_requests() + 1
     words = _(
         "It is strike %(strike)d of %(needed)d for %(user)s within %(days)d days;"

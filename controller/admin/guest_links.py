@@ -17,6 +17,7 @@ from unfold.widgets import (
 )
 
 from controller.admin.base import NotedSecretAdmin
+from controller.admin.confirming import confirmed
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.guests.links import FIRST_LIMITS, make_link, path_of, revoke
 from controller.guests.use import use_of
@@ -180,6 +181,9 @@ class GuestLinkAdmin(NotedSecretAdmin):
         return format_html('<a href="{}?q={}">{}</a>', url, link.team, link.team)
 
     @admin.action(description=_("Revoke"), permissions=["change"])
+    @confirmed(
+        _("Their guests are sent away at once, and nobody comes in by them again.")
+    )
     def revoke(self, request: HttpRequest, links: QuerySet[GuestLink]) -> None:
         unrevoked = list(links.filter(revoked_at=None))
         for link in unrevoked:

@@ -17,6 +17,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from controller.addresses import parse_networks
 from controller.admin.base import NotedSecretAdmin
+from controller.admin.confirming import confirmed
 from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.models import JoinToken, User
 from controller.site_address import site_address
@@ -146,6 +147,7 @@ class JoinTokenAdmin(NotedSecretAdmin):
         return ", ".join(token.networks) or str(_("any that is allowed"))
 
     @admin.action(description=_("Revoke"), permissions=["change"])
+    @confirmed(_("No worker joins with them any more. Those that have joined stay."))
     def revoke(self, request: HttpRequest, tokens: QuerySet[JoinToken]) -> None:
         unrevoked = list(tokens.filter(revoked_at=None))
         for token in unrevoked:

@@ -142,7 +142,8 @@ class LimitRequestAdmin(RecordAdmin):
         row = get_object_or_404(LimitRequest, pk=object_id)
         wished = row.amount if row.amount % 1 else int(row.amount)
         form = ApprovalForm(request.POST or None, initial={"amount": wished})
-        return self._answer(request, row, form, _("Approve"))
+        done = gettext_noop("Approved.")
+        return self._answer(request, row, form, _("Approve"), done)
 
     @action(  # type: ignore[untyped-decorator]
         description=_("Deny"), icon="block", permissions=["decide"]
@@ -150,7 +151,8 @@ class LimitRequestAdmin(RecordAdmin):
     def deny(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """A form with the reason; sent, the limit stays."""
         row = get_object_or_404(LimitRequest, pk=object_id)
-        return self._answer(request, row, DenialForm(request.POST or None), _("Deny"))
+        form, done = DenialForm(request.POST or None), gettext_noop("Denied.")
+        return self._answer(request, row, form, _("Deny"), done)
 
     @admin.action(description=_("Approve as asked"), permissions=["decide"])
     def approve_as_asked(
@@ -173,7 +175,12 @@ class LimitRequestAdmin(RecordAdmin):
             self.message_user(request, words % num_approved)
 
     def _answer(
-        self, request: HttpRequest, row: LimitRequest, form: forms.Form, verb: Any
+        self,
+        request: HttpRequest,
+        row: LimitRequest,
+        form: forms.Form,
+        verb: Any,
+        done: str,
     ) -> HttpResponse:
         if form.is_valid():
             operator, said = cast("User", request.user), form.cleaned_data
@@ -182,7 +189,7 @@ class LimitRequestAdmin(RecordAdmin):
             except ValidationError as exc:
                 form.add_error(None, exc)
             else:
-                self.log_change(request, row, f"{verb}.")
+                self.log_change(request, row, done)
                 self.message_user(request, _("Answered."))
                 return redirect(LIST)
         context = {

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as StockGroupAdmin
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
@@ -17,7 +18,8 @@ from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from controller.accounts import approval
-from controller.accounts.deletion import delete_account
+from controller.accounts.deletion import delete_account, superusers_but
+from controller.accounts.email import keep_address_of
 from controller.accounts.roles import AUDITORS, OPERATORS
 from controller.accounts.teams import (
     delete_teams,
@@ -25,10 +27,12 @@ from controller.accounts.teams import (
     revoke_keys_of_strangers,
 )
 from controller.admin.base import AnnouncingAdmin, ConsoleAdmin, KeptRecordAdmin
+from controller.admin.confirming import confirmed
 from controller.admin.permissions import PermissionsInWords
 from controller.models import DeletionReceipt, Membership, ServedModel, Team, User
 
 POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
+LAST_ONE = _("It is the last account with all powers: give them to another first.")
 
 admin.site.unregister(Group)
 
@@ -62,10 +66,26 @@ class GuestFilter(admin.SimpleListFilter):
         return queryset
 
 
+class UserForm(UserChangeForm):  # type: ignore[misc]  # no types
+    def clean_email(self) -> str:
+        """In small letters, as django-allauth looks for addresses."""
+        email: str = self.cleaned_data["email"]
+        return email.lower()
+
+    def clean(self) -> dict[str, Any]:
+        """Somebody keeps all powers: without, only a shell would bring them back."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        keeps = cleaned.get("is_superuser", True) and cleaned.get("is_active", True)
+        had = self.instance.is_superuser and self.instance.is_active
+        if had and not keeps and not superusers_but([self.instance.pk]).exists():
+            raise forms.ValidationError(LAST_ONE)
+        return cleaned
+
+
 @admin.register(User)
 class UserAdmin(PermissionsInWords, StockUserAdmin, AnnouncingAdmin):  # type: ignore[type-arg]
     announced_topic = "keys"  # a key is refused when its owner may not sign in
-    form = UserChangeForm
+    form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = (
@@ -113,6 +133,13 @@ class UserAdmin(PermissionsInWords, StockUserAdmin, AnnouncingAdmin):  # type: i
         allowed: bool = super().has_delete_permission(request, obj)
         return allowed and _may_touch(request, obj)
 
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: Any, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if change and "email" in form.changed_data:
+            keep_address_of(obj)
+
     def save_related(
         self, request: HttpRequest, form: Any, formsets: Any, change: bool
     ) -> None:
@@ -128,6 +155,9 @@ class UserAdmin(PermissionsInWords, StockUserAdmin, AnnouncingAdmin):  # type: i
         """Whoever may delete an account deletes what belongs to it, with no permission
         for each kind of it: some the console only shows."""
         shown, counts, _needed, protected = super().get_deleted_objects(objs, request)
+        powerful = [user.pk for user in objs if user.is_superuser and user.is_active]
+        if powerful and not superusers_but(powerful).exists():
+            protected = [*protected, str(LAST_ONE)]
         return shown, counts, set(), protected
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
@@ -157,6 +187,7 @@ class UserAdmin(PermissionsInWords, StockUserAdmin, AnnouncingAdmin):  # type: i
     @admin.action(
         description=_("Refuse: delete those that wait"), permissions=["refuse"]
     )
+    @confirmed(_("Those of them that wait for approval are deleted, and told so."))
     def refuse(self, request: HttpRequest, users: QuerySet[User]) -> None:
         num_refused = sum(approval.refuse(user) for user in users)
         words = ngettext("%d account refused.", "%d accounts refused.", num_refused)

@@ -3,6 +3,7 @@
 Operators look, and take away: secrets are never shown, and nothing is made here.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from allauth.mfa.models import Authenticator
@@ -13,7 +14,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from controller.accounts.second_factor import take_away
 from controller.admin.base import LongRecordAdmin
+from controller.audit.events import SESSION_ENDED, record
 
 # Providers come from the environment, and their tokens are not kept.
 for _model in (SocialApp, SocialToken, SocialAccount, Authenticator, UserSession):
@@ -49,6 +52,14 @@ class AuthenticatorAdmin(TakingAdmin):
     list_filter = ("type",)
     fields = readonly_fields = list_display
 
+    def delete_model(self, request: HttpRequest, obj: Authenticator) -> None:
+        take_away([obj])
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[Authenticator]
+    ) -> None:
+        take_away(queryset)
+
 
 @admin.register(SocialAccount)
 class SocialAccountAdmin(TakingAdmin):
@@ -64,6 +75,10 @@ class UserSessionAdmin(TakingAdmin):
     list_display = ("user", "ip", "user_agent", "created_at")
     fields = readonly_fields = list_display
     ordering = ("-created_at",)
+
+    def audit_deletions(self, rows: Iterable[UserSession]) -> None:
+        """As what happened to the account, whose rows forget it when it is deleted."""
+        record((session.user for session in rows), SESSION_ENDED)
 
     def delete_model(self, request: HttpRequest, obj: UserSession) -> None:
         obj.end()

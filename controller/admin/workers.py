@@ -18,6 +18,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from controller.admin.base import ConsoleAdmin
+from controller.admin.confirming import confirmed
 from controller.admin.labels import clean_labels
 from controller.durations import rough
 from controller.fleet.decisions import DECISIONS, decide
@@ -298,6 +299,12 @@ class WorkerAdmin(ConsoleAdmin):
     @admin.action(
         description=_("Stop (drain, then end the process)"), permissions=["change"]
     )
+    @confirmed(
+        _(
+            "They finish what they have and end. Somebody has to start them again on"
+            " their machines."
+        )
+    )
     def stop(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
         self._decide(request, "stop", workers)
 
@@ -322,6 +329,12 @@ class WorkerAdmin(ConsoleAdmin):
     @admin.action(
         description=_("Remove (it needs a join token to come back)"),
         permissions=["change"],
+    )
+    @confirmed(
+        _(
+            "What they have under way goes on, and nothing more is sent to them. They"
+            " need a new join token to come back."
+        )
     )
     def remove(self, request: HttpRequest, workers: WorkerQuerySet) -> None:
         self._decide(request, "remove", workers)

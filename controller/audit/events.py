@@ -18,6 +18,8 @@ from controller.models import User
 
 SIGNED_IN, SIGNED_OUT, REFUSED = "signed in", "signed out", "sign-in refused"
 FACTOR_REFUSED = "second factor refused"
+# By an operator: who leaves signs out.
+SESSION_ENDED = "session ended"
 # The right password or code would have been refused, too.
 HELD_BACK = "sign-in held back after too many"
 REFUSALS = (REFUSED, FACTOR_REFUSED, HELD_BACK)
@@ -37,6 +39,15 @@ def record(rows: Iterable[Model], event: str, **more: Any) -> None:
             changes={},
             additional_data={"event": event},
             **more,
+        )
+
+
+def record_deletions(rows: Iterable[Model]) -> None:
+    """Log that each of these rows, whose changes are not watched, is deleted. To be
+    called while they are there."""
+    for row in rows:
+        LogEntry.objects.log_create(
+            row, force_log=True, action=LogEntry.Action.DELETE, changes={}
         )
 
 

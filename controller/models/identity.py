@@ -361,6 +361,11 @@ class Invitation(models.Model):
         )
         return invitation, secret
 
+    def is_for(self, address: str) -> bool:
+        """Whether an account of this address can be made by it: of any, unless it names
+        one."""
+        return self.email.lower() in {"", address.lower()}
+
     def accept(self, user: User) -> bool:
         """Whether this call took it: of two at once, exactly one does."""
         taken = (

@@ -230,6 +230,22 @@ def test_letters_call_the_site_by_its_name(client, db, settings, mailoutbox):
     assert "Example AI" in mailoutbox[0].body
 
 
+def test_nobody_chooses_the_host_that_a_letter_leads_to(
+    client, db, settings, mailoutbox
+):
+    cache.clear()
+    settings.PUBLIC_URL = "https://chat.example.org"
+    make_user(username="ann", email="ann@example.org", password="correct horse")
+
+    form = {"email": "ann@example.org"}
+    client.post(
+        reverse("account_reset_password"), form, headers={"Host": "testserver:99"}
+    )
+
+    assert "https://chat.example.org/accounts/password/reset/key/" in mailoutbox[0].body
+    assert "testserver" not in mailoutbox[0].body
+
+
 def test_a_letter_that_confirms_an_address_says_of_which_site(
     client, db, settings, mailoutbox
 ):

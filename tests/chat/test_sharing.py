@@ -143,7 +143,7 @@ def test_operators_see_all_links_and_revoke_them(user, talk):
 
     client.post(
         "/admin/chat/sharedlink/",
-        {"action": "revoke", "_selected_action": [link.pk]},
+        {"action": "revoke", "_selected_action": [link.pk], "post": "yes"},
     )
 
     assert b"ada" in listed.content

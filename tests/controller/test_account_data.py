@@ -4,7 +4,9 @@ import json
 import zipfile
 
 import pytest
+from allauth.account.models import EmailAddress
 from auditlog.models import LogEntry
+from django.contrib.admin.models import LogEntry as HistoryEntry
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -23,8 +25,11 @@ from controller.models import (
     User,
 )
 from tests.factories import (
+    make_ban,
+    make_invitation,
     make_key,
     make_ledger_entry,
+    make_moderation_flag,
     make_operator,
     make_team,
     make_user,
@@ -155,6 +160,19 @@ def test_the_ledger_of_a_deleted_account_is_found_by_an_index():
     assert "key_id" not in found[0]  # by which there is none
 
 
+def test_what_rules_found_leads_to_nobody_once_the_account_is_deleted():
+    user, key, _secret = make_somebody()
+    flag = make_moderation_flag(user=user, key=key)
+    other = make_moderation_flag(user=make_user())
+
+    delete_account(user)
+
+    flag.refresh_from_db()
+    other.refresh_from_db()
+    assert (flag.user_id, flag.key_id) == (None, None)
+    assert other.user_id is not None
+
+
 def test_the_receipt_says_what_went_and_cannot_be_changed_unseen():
     user, _key, _secret = make_somebody()
 
@@ -179,6 +197,29 @@ def test_the_audit_log_keeps_no_name_of_a_deleted_account():
     about = LogEntry.objects.filter(content_type__model="user", object_id=user_id)
     assert {entry.object_repr for entry in about} == {f"account {user_id}"}
     assert "ann@example.org" not in str(list(LogEntry.objects.values()))
+
+
+def test_the_audit_log_keeps_no_name_in_what_was_an_accounts_own():
+    user, _key, _secret = make_somebody()
+    make_team(user, name="research")
+    make_ban(user)
+    former = EmailAddress.objects.create(user=user, email="former.ann@example.org")
+    former.delete()
+    invitation, _secret = make_invitation(email="ann@example.org")
+    invitation.accept(user)
+    other = make_user(username="bob")
+    kept = make_team(other, name="sales")
+
+    delete_account(user)
+
+    told = str(list(LogEntry.objects.values("object_repr", "changes")))
+    for name in ("ann in", "ann (", "ann@example.org", "former.ann", "laptop"):
+        assert name not in told
+    about = LogEntry.objects.filter(content_type__model="membership")
+    shown = about.order_by("pk").values_list("object_repr", flat=True)
+    assert list(shown) == ["membership 1", f"bob in {kept} (member)"]
+    invitation.refresh_from_db()
+    assert invitation.email == ""
 
 
 def test_the_last_operator_with_all_powers_stays():
@@ -213,3 +254,5 @@ def test_the_console_deletes_with_a_receipt_too(client):
     assert DeletionReceipt.objects.exists()
     entry = LogEntry.objects.filter(action=LogEntry.Action.DELETE).get()
     assert entry.object_repr == f"account {user.pk}"
+    history = HistoryEntry.objects.get(object_id=str(user.pk))
+    assert history.object_repr == f"account {user.pk}"

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.contrib.sessions.models import Session
@@ -44,6 +45,13 @@ def console(client, operator):
 
 def url(model, page="changelist", *args):
     return reverse(f"admin:controller_{model}_{page}", args=args)
+
+
+def act(client, model, action, *rows, **fields):
+    """Choose an action of a list and, unless the fields say otherwise, go on with it
+    where it asks."""
+    chosen = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post(url(model), chosen | {"post": "yes"} | fields)
 
 
 def keys_revision():
@@ -166,17 +174,46 @@ def test_revoking_keys_is_announced_and_noted(console):
     other, _ = make_key()
     revision = keys_revision()
 
-    console.post(url("apikey"), {"action": "revoke", "_selected_action": [key.pk]})
+    act(console, "apikey", "revoke", key)
 
     assert list(ApiKey.objects.active()) == [other]
     assert keys_revision() > revision
     assert LogEntry.objects.get().object_id == str(key.pk)
 
 
+def test_what_cannot_be_undone_is_asked_for_first(console):
+    keys = [make_key(name=f"key {number}")[0] for number in range(25)]
+    chosen = {"action": "revoke", "_selected_action": [key.pk for key in keys]}
+
+    asked = console.post(url("apikey") + "?state=usable", chosen)
+
+    assert ApiKey.objects.active().count() == 25
+    page = asked.content.decode()
+    assert "A revoked key never works again." in page
+    assert f"key 24 ({keys[24].prefix}" in page
+    assert "and 5 more" in page
+    assert page.count('name="_selected_action"') == 25
+    console.post(url("apikey") + "?state=usable", chosen | {"post": "yes"})
+    assert not ApiKey.objects.active().exists()
+
+
+def test_what_was_chosen_across_pages_is_asked_for_and_done_across_pages(console):
+    for _number in range(60):
+        make_key()
+    chosen = {"action": "revoke", "_selected_action": ["1"], "select_across": "1"}
+
+    asked = console.post(url("apikey"), chosen).content.decode()
+    console.post(url("apikey"), chosen | {"post": "yes"})
+
+    assert "and 40 more" in asked
+    assert '<input type="hidden" name="select_across" value="1">' in asked
+    assert not ApiKey.objects.active().exists()
+
+
 def test_revoking_again_keeps_the_first_moment(console):
     key, _ = make_key(revoked_at=now())
 
-    console.post(url("apikey"), {"action": "revoke", "_selected_action": [key.pk]})
+    act(console, "apikey", "revoke", key)
 
     assert ApiKey.objects.get().revoked_at == key.revoked_at
 
@@ -217,7 +254,7 @@ def test_wrong_networks_are_named(console):
 def test_revoked_tokens_let_nobody_join(console):
     token, _ = make_join_token()
 
-    console.post(url("jointoken"), {"action": "revoke", "_selected_action": [token.pk]})
+    act(console, "jointoken", "revoke", token)
 
     assert not JoinToken.objects.usable().exists()
 
@@ -278,6 +315,64 @@ def test_deleting_a_user_ends_their_keys(console):
 
     assert not ApiKey.objects.exists()
     assert keys_revision() > revision
+
+
+@pytest.mark.parametrize("fields", [{}, {"is_active": "on"}, {"is_superuser": "on"}])
+def test_the_last_account_with_all_powers_keeps_them(console, operator, fields):
+    form = user_form(operator, is_staff="on") | fields
+
+    refused = console.post(url("user", "change", operator.pk), form)
+    assert "last account with all powers" in refused.content.decode()
+    operator.refresh_from_db()
+    assert operator.is_superuser
+    assert operator.is_active
+
+    make_operator()
+    console.post(url("user", "change", operator.pk), form)
+    operator.refresh_from_db()
+    assert not (operator.is_superuser and operator.is_active)
+
+
+def test_the_last_account_with_all_powers_is_not_deleted(console, operator):
+    other = make_operator()
+
+    page = act(console, "user", "delete_selected", operator, other)
+    assert "last account with all powers" in page.content.decode()
+    assert User.objects.filter(is_superuser=True).count() == 2
+
+    console.post(url("user", "delete", other.pk), {"post": "yes"})
+    console.post(url("user", "delete", operator.pk), {"post": "yes"})
+    assert list(User.objects.all()) == [operator]
+
+
+def test_a_former_address_opens_an_account_no_more(console, client, mailoutbox):
+    user = make_user(email="former@example.org")
+    for address in ("former@example.org", "second@example.org"):
+        EmailAddress.objects.create(
+            user=user, email=address, verified=True, primary=address.startswith("f")
+        )
+
+    form = user_form(user, email="Ann@Example.org", is_active="on")
+    console.post(url("user", "change", user.pk), form)
+
+    user.refresh_from_db()
+    assert user.email == "ann@example.org"
+    known = EmailAddress.objects.get()
+    assert (known.email, known.primary, known.verified) == (user.email, True, False)
+    client.logout()
+    for address in ("former@example.org", "ann@example.org"):
+        client.post(reverse("account_reset_password"), {"email": address})
+    assert [letter.to for letter in mailoutbox] == [["ann@example.org"]]
+
+
+def test_an_account_that_is_left_its_address_keeps_all(console):
+    user = make_user(email="ann@example.org")
+    EmailAddress.objects.create(user=user, email="second@example.org", verified=True)
+
+    form = user_form(user, email="ann@example.org", first_name="Ann", is_active="on")
+    console.post(url("user", "change", user.pk), form)
+
+    assert EmailAddress.objects.get().email == "second@example.org"
 
 
 @pytest.fixture

@@ -100,6 +100,9 @@ def test_a_key_is_copied_used_and_revoked(console, product, request):
 
     console.goto("/admin/controller/apikey/")
     run_action(console, name, "revoke")
+    expect(console.get_by_text("A revoked key never works again.")).to_be_visible()
+    assert is_accepted(product, key)
+    console.get_by_role("button", name="Yes, go on").click()
     expect(console.get_by_text("1 key revoked.")).to_be_visible()
     wait_until(lambda: not is_accepted(product, key), "the key is refused", 2)
 

@@ -43,7 +43,7 @@ def fleet_revision():
 
 def act(client, action, *workers):
     fields = {"action": action, "_selected_action": [str(row.pk) for row in workers]}
-    return client.post(WORKERS, fields, follow=True)
+    return client.post(WORKERS, fields | {"post": "yes"}, follow=True)
 
 
 def change_url(row):
@@ -185,6 +185,18 @@ def test_removing_takes_a_worker_out_of_the_fleet(console):
 
     assert not Worker.objects.registered().exists()
     assert fleet_revision() > revision
+
+
+@pytest.mark.parametrize("action", ["stop", "remove"])
+def test_what_ends_a_worker_is_asked_for_first(console, action):
+    worker = make_worker()
+    chosen = {"action": action, "_selected_action": [str(worker.pk)]}
+
+    page = console.post(WORKERS, chosen).content.decode()
+
+    assert worker.address in page
+    worker.refresh_from_db()
+    assert (worker.stop_wished, worker.left_at) == (False, None)
 
 
 def test_who_may_only_look_cannot_drain(client, db):

@@ -1,11 +1,12 @@
 """Accounts that wait until an operator lets them in."""
 
 import pytest
+from auditlog.models import LogEntry
 from django.core.cache import cache
 from django.urls import reverse
 
 from controller.accounts.invitations import invitation_path
-from controller.models import User
+from controller.models import DeletionReceipt, User
 from tests.factories import make_invitation, make_operator, make_user
 
 PASSWORD = "correct horse battery"
@@ -28,7 +29,8 @@ def sign_up(client):
 def decide(client, action, *users):
     client.force_login(make_operator())
     selected = [user.pk for user in users]
-    client.post(USERS, {"action": action, "_selected_action": selected})
+    form = {"action": action, "_selected_action": selected, "post": "yes"}
+    client.post(USERS, form)
     client.logout()
 
 
@@ -86,6 +88,32 @@ def test_who_is_refused_is_deleted_and_told(
 
     assert not User.objects.filter(username="ann").exists()
     assert mailoutbox[-1].to == ["ann@example.org"]
+    assert DeletionReceipt.objects.exists()
+    assert "ann" not in str(list(LogEntry.objects.values("object_repr", "changes")))
+
+
+def test_refusing_is_asked_for_first(client):
+    sign_up(client)
+    client.force_login(make_operator())
+    chosen = {"action": "refuse", "_selected_action": [User.objects.first().pk]}
+
+    page = client.post(USERS, chosen)
+
+    assert User.objects.filter(username="ann").exists()
+    assert "are deleted" in page.text
+
+
+def test_a_letter_leads_to_the_public_address_whatever_host_the_operator_is_at(
+    client, settings, mailoutbox, django_capture_on_commit_callbacks
+):
+    settings.PUBLIC_URL = "https://chat.example.org"
+    sign_up(client)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        decide(client, "approve", User.objects.get())
+
+    assert f"https://chat.example.org{SIGN_IN}" in mailoutbox[-1].body
+    assert "testserver" not in mailoutbox[-1].body
 
 
 def test_deciding_touches_nobody_who_does_not_wait(client):

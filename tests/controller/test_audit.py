@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP
+from allauth.usersessions.models import UserSession
 from auditlog.models import LogEntry
 from auditlog.registry import auditlog
 from django.contrib import admin
@@ -19,11 +20,13 @@ from controller.audit.events import (
     HELD_BACK,
     REFUSALS,
     REFUSED,
+    SESSION_ENDED,
     SIGNED_IN,
     SIGNED_OUT,
     UNKNOWN,
     record_refusal,
 )
+from tests.controller.console import make_everything
 from tests.factories import (
     make_key,
     make_moderation_rule,
@@ -272,6 +275,60 @@ def test_whatever_operators_can_change_in_the_console_is_watched(rf, db):
     # Retention deletes flags by the thousand; verdicts are told as decisions instead.
     told = {models.ModerationFlag}
     assert changeable - told - set(auditlog.get_models()) == set()
+
+
+def test_whatever_is_deleted_in_the_console_is_in_the_log(console, rf):
+    make_everything()
+    request = rf.get("/")
+    request.user = models.User.objects.get(username="operator")
+    untold, deleted = [], []
+    # With these others go.
+    last = (models.User, models.Team, models.ServedModel)
+    registered = sorted(admin.site._registry.items(), key=lambda each: each[0] in last)
+    for model, page in registered:
+        row = model._default_manager.order_by("pk").last()  # not the operator
+        if row is None or not page.has_delete_permission(request, row):
+            continue
+        LogEntry.objects.all().delete()
+        name = f"{model._meta.app_label}_{model._meta.model_name}"
+        where = reverse(f"admin:{name}_delete", args=[row.pk])
+        if console.post(where, {"post": "yes"}).status_code == 302:
+            deleted.append(model)
+            by_us = LogEntry.objects.filter(actor=request.user)
+            untold += [] if by_us.exists() else [model]
+
+    assert untold == []
+    assert {models.ModerationFlag, UserSession, models.ApiKey} <= set(deleted)
+
+
+def test_a_session_that_an_operator_ends_is_told_of_its_owner(console):
+    user = make_user(username="ann")
+    session = UserSession.objects.create(user=user, ip="127.0.0.1", session_key="k")
+    LogEntry.objects.all().delete()
+
+    where = reverse("admin:usersessions_usersession_delete", args=[session.pk])
+    console.post(where, {"post": "yes"})
+
+    assert events() == [(SESSION_ENDED, "ann", "operator")]
+
+
+def test_what_is_decided_is_logged_in_one_language(console):
+    flag = models.ModerationFlag.objects.create(
+        rule_name="rule", action="block", direction="input"
+    )
+    user = make_user()
+    limit = models.Limit.put("tokens_per_day", 1000, user_id=user.pk)
+    wish = models.LimitRequest.objects.create(
+        user=user, limit=limit, kind=limit.kind, owner_name="ann", amount=5000
+    )
+    LogEntry.objects.all().delete()
+
+    console.cookies["django_language"] = "zh-hans"
+    console.post(url("moderationflag", "confirm", flag.pk), {"note": "on purpose"})
+    console.post(url("limitrequest", "deny", wish.pk), {"answer": "no"})
+
+    said = [what for what, _row, _who in events()]
+    assert said == ["confirmed: on purpose", "Denied."]
 
 
 def test_a_verdict_is_in_the_log(console):

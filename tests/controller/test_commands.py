@@ -3,9 +3,12 @@ from io import StringIO
 
 import pytest
 from cryptography.fernet import Fernet, InvalidToken
+from django.contrib.auth.hashers import make_password
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils.timezone import now
 
+from controller.accounts import imports
 from controller.identity import secrets
 from controller.models import ApiKey, Invitation, JoinToken, User, Worker
 from tests.factories import make_key, make_team, make_user, make_worker
@@ -332,6 +335,25 @@ def test_fastchats_accounts_are_taken_over_with_hashed_passwords(tmp_path):
     assert "Do Ra: Enter a valid username" in said
     assert ".." not in said
     assert "stolen" not in said
+
+
+@pytest.mark.django_db(transaction=True)
+def test_passwords_are_hashed_before_the_database_is_held(tmp_path, monkeypatch):
+    held = []
+
+    def hashed(password):
+        held.append(connection.in_atomic_block)
+        return make_password(password)
+
+    monkeypatch.setattr(imports, "make_password", hashed)
+    file = tmp_path / "auth.txt"
+    file.write_text("ann:one,bob:two,ann:three")
+
+    said = output("import_accounts", str(file))
+
+    assert held == [False, False, False]
+    assert User.objects.get(username="ann").check_password("one")
+    assert "2 accounts made, 1 skipped." in said
 
 
 def test_imported_accounts_join_the_team_and_weak_passwords_are_named(tmp_path):

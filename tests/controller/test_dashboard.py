@@ -210,12 +210,12 @@ def ask_for_more():
         (
             ask_for_more,
             "1 request for more waits for an answer.",
-            "/admin/controller/limitrequest/",
+            "/admin/controller/limitrequest/?state__exact=open",
         ),
         (
             make_moderation_flag,
             "1 moderation flag waits for a verdict.",
-            "/admin/controller/moderationflag/",
+            "/admin/controller/moderationflag/?verdict__exact=open",
         ),
         (
             lambda: entry(3),
@@ -225,7 +225,7 @@ def ask_for_more():
         (
             lambda: make_user(approval_asked_at=now()),
             "1 new account waits for approval.",
-            "/admin/controller/user/",
+            "/admin/controller/user/?approval=waits",
         ),
     ],
 )

@@ -393,7 +393,8 @@ def test_the_list_tells_how_many_came_what_they_used_and_revokes(
 
     listed = client.get(where).content.decode()
     with django_capture_on_commit_callbacks(execute=True):
-        client.post(where, {"action": "revoke", "_selected_action": [link.pk]})
+        chosen = {"action": "revoke", "_selected_action": [link.pk], "post": "yes"}
+        client.post(where, chosen)
 
     assert "1 of 5" in listed
     assert f"{tokens} tokens, 2 requests" in listed

@@ -103,6 +103,20 @@ def test_sign_up_by_a_provider_takes_an_invitation_where_that_is_set(
     assert invitation.accepted_by == User.objects.get()
 
 
+def test_an_invitation_for_an_address_makes_no_other_account_by_a_provider_either(
+    client, provider, settings
+):
+    settings.SIGN_UP = settings.SOCIAL_SIGN_UP = "invitation"
+    for address, is_let_in in (("bob@example.org", False), ("Ann@example.org", True)):
+        invitation, secret = make_invitation(email=address)
+        client.get(invitation_path(secret))
+        follow(client)
+
+        invitation.refresh_from_db()
+        assert (invitation.accepted_by is not None) is is_let_in
+        assert User.objects.exists() is is_let_in
+
+
 def test_sign_up_by_a_provider_waits_for_approval_where_that_is_set(
     client, provider, settings
 ):

@@ -140,6 +140,41 @@ def test_who_lacks_a_required_factor_sets_it_up_first(
     assert client.get(page).status_code == 200
 
 
+@pytest.mark.parametrize("action", ["delete", "delete_selected"])
+def test_recovery_codes_go_with_the_factor_that_an_operator_takes(client, action):
+    user, other = make_user(), make_user()
+    for each in (user, other):
+        TOTP.activate(each, SECRET)
+        RecoveryCodes.activate(each)
+    app = Authenticator.objects.get(user=user, type=Authenticator.Type.TOTP)
+    client.force_login(make_operator())
+
+    if action == "delete":
+        where = reverse("admin:mfa_authenticator_delete", args=[app.pk])
+        client.post(where, {"post": "yes"})
+    else:
+        form = {"action": action, "_selected_action": [app.pk], "post": "yes"}
+        client.post(reverse("admin:mfa_authenticator_changelist"), form)
+
+    assert not Authenticator.objects.filter(user=user).exists()
+    assert Authenticator.objects.filter(user=other).count() == 2
+
+
+def test_recovery_codes_stay_while_another_factor_does(client):
+    user = make_user()
+    TOTP.activate(user, SECRET)
+    RecoveryCodes.activate(user)
+    passkey = Authenticator.objects.create(
+        user=user, type=Authenticator.Type.WEBAUTHN, data={"name": "key"}
+    )
+    client.force_login(make_operator())
+
+    where = reverse("admin:mfa_authenticator_delete", args=[passkey.pk])
+    client.post(where, {"post": "yes"})
+
+    assert Authenticator.objects.filter(user=user).count() == 2
+
+
 def test_recovery_codes_alone_are_no_second_factor(client, settings):
     settings.REQUIRE_SECOND_FACTOR = "staff"
     user = make_operator()

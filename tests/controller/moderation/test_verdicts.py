@@ -137,12 +137,27 @@ def test_an_operator_releases_and_confirms_with_a_note(console, operator):
     assert answer.context["cl"].result_count == 0  # nothing waits any more
 
 
+def test_a_flag_of_somebody_who_went_is_judged_all_the_same(console):
+    flag = make_moderation_flag(user_id=12345)  # written after the account was deleted
+
+    for verb in ("confirm", "release"):
+        page = reverse(f"admin:controller_moderationflag_{verb}", args=[flag.pk])
+        assert console.get(page).status_code == 200
+        assert console.post(page, {"note": ""}).status_code == 302
+
+    change = reverse("admin:controller_moderationflag_change", args=[flag.pk])
+    assert console.get(change).status_code == 200
+
+
 def test_flags_are_judged_together(console):
     user = make_user(username="ada")
     flags = [make_moderation_flag(user=user) for _ in range(3)]
 
-    chosen = {"_selected_action": [flag.pk for flag in flags]}
-    answer = console.post(QUEUE, chosen | {"action": "confirm_all"}, follow=True)
+    chosen = {"_selected_action": [flag.pk for flag in flags], "action": "confirm_all"}
+    asked = console.post(QUEUE, chosen)
+    assert "enough strikes are a ban" in asked.content.decode()
+    assert not Ban.objects.exists()
+    answer = console.post(QUEUE, chosen | {"post": "yes"}, follow=True)
 
     assert "3 flags are confirmed." in answer.content.decode()
     assert "ada is banned until" in answer.content.decode()
