@@ -28,6 +28,8 @@ PAGES = [
     "controller/apikey/add/",
     "controller/invitation/",
     "controller/user/",
+    "controller/user/1/change/",
+    "auth/group/add/",
     "controller/ledgerentry/",
 ]
 
