@@ -40,6 +40,12 @@ def sign_up_mode() -> str:
     return settings.SIGN_UP
 
 
+@register.simple_tag
+def sends_letters() -> bool:
+    """Whether there is a mail server; without one letters stand in the server's log."""
+    return bool(settings.EMAIL_HOST)
+
+
 @register.simple_tag(takes_context=True)
 def second_factor_is_missing(context: Context) -> bool:
     """Whether the reader must set up a second factor before anything else."""

@@ -13,6 +13,7 @@ from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 
+from controller.admin import empty_lists
 from controller.audit.events import record, record_deletions
 from controller.models import Revision
 
@@ -23,6 +24,11 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]  # django-unfold has no ty
     list_fullwidth = True
     list_per_page = 50
     warn_unsaved_form = True
+
+    @property
+    def words_when_empty(self) -> Any:
+        """What the list says while it has no row."""
+        return empty_lists.words_of(self.model)
 
     def log_change(
         self, request: HttpRequest, obj: models.Model, message: Any

@@ -185,6 +185,33 @@ def test_the_session_never_holds_the_link(client, db, settings):
     assert secret not in str([row.get_decoded() for row in Session.objects.all()])
 
 
+def test_who_comes_by_a_link_that_opens_nothing_is_told_what_may_be_wrong(
+    client, db, settings
+):
+    _, secret = make_invitation(expires_at=now() - timedelta(minutes=1))
+
+    settings.SIGN_UP = "invitation"
+    invited = client.get(invitation_path(secret)).text
+    settings.SIGN_UP = "closed"
+    closed = client.get(SIGN_UP).text
+
+    assert "it has ended, was withdrawn or used" in invited
+    assert "operators make the accounts" in closed
+    for page in (invited, closed):
+        assert reverse("account_login") in page
+
+
+@pytest.mark.parametrize("host", ["", "mail.example.org"])
+def test_who_resets_a_password_is_told_where_no_letter_arrives(
+    client, db, settings, host
+):
+    settings.EMAIL_HOST = host
+
+    page = client.get(reverse("account_reset_password")).text
+
+    assert ("no letter arrives" in page) is (not host)
+
+
 def test_an_expired_invitation_opens_nothing(client, db, settings):
     settings.SIGN_UP = "invitation"
     _, secret = make_invitation(expires_at=now() - timedelta(seconds=1))

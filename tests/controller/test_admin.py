@@ -144,6 +144,33 @@ def test_every_list_and_form_opens(console, model):
     assert added.status_code == (200 if allowed else 403)
 
 
+def test_every_list_says_what_comes_there(console):
+    # There is no site without them.
+    full = {"controller.user", "auth.group", "auditlog.logentry"}
+
+    silent = {
+        model._meta.label_lower
+        for model, page in admin.site._registry.items()
+        if not page.words_when_empty
+    }
+
+    assert silent == full
+
+
+def test_an_empty_list_offers_no_filters_to_reset(console):
+    bans = reverse("admin:controller_ban_changelist")
+
+    empty = console.get(bans).text
+    searched = console.get(bans, {"q": "ann"}).text
+    filtered = console.get(bans, {"state": "over"}).text
+
+    assert "Nobody is banned." in empty
+    assert "Show all" not in empty
+    for page in (searched, filtered):
+        assert "Nothing matches" in page
+        assert "Show all" in page
+
+
 MAKERS = {
     "worker": lambda n: make_worker(f"model-{n % 3}", "common"),
     "servedmodel": lambda n: (
