@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from auditlog.registry import auditlog
-from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.models import LogEntry
 from django.db import models, transaction
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
@@ -49,13 +49,6 @@ class ConsoleAdmin(ModelAdmin):  # type: ignore[misc]  # django-unfold has no ty
         """Tell the audit log of rows that it does not watch by itself."""
         if not auditlog.contains(self.model):
             record_deletions(rows)
-
-    def log_decision(
-        self, request: HttpRequest, rows: models.QuerySet[Any], words: str
-    ) -> None:
-        """The same for rows that were changed by one statement."""
-        LogEntry.objects.log_actions(str(request.user.pk), rows, CHANGE, words)
-        record(rows, words)
 
 
 class RecordAdmin(ConsoleAdmin):
