@@ -22,6 +22,7 @@ from controller.admin.secret_states import COLOURS, SecretState, shown
 from controller.guests.links import FIRST_LIMITS, make_link, path_of, revoke
 from controller.guests.use import use_of
 from controller.models import GuestLink, Limit, ServedModel, User
+from controller.models.limits import MAX_COUNT
 from controller.site_address import site_origin
 
 REQUESTS, TOKENS = Limit.Kind.REQUESTS_PER_MINUTE, Limit.Kind.TOKENS_PER_DAY
@@ -38,6 +39,7 @@ class GuestLinkForm(forms.ModelForm):  # type: ignore[type-arg]
         label=_("Requests per minute"),
         required=False,
         min_value=0,
+        max_value=MAX_COUNT,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("Of all its guests together; empty: no such limit."),
     )
@@ -45,6 +47,7 @@ class GuestLinkForm(forms.ModelForm):  # type: ignore[type-arg]
         label=_("Tokens per day"),
         required=False,
         min_value=0,
+        max_value=MAX_COUNT,
         widget=UnfoldAdminIntegerFieldWidget,
         help_text=_("Of all its guests together; empty: no such limit."),
     )

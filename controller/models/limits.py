@@ -196,7 +196,12 @@ class Limit(models.Model):
         user_id: int | None = None,
         team_id: int | None = None,
     ) -> "Limit":
-        """Set the owner's limit of this kind; every web process learns of it."""
+        """Set the owner's limit of this kind; every web process learns of it.
+
+        Raises `ValidationError` for what no limit can be: SQLite would keep it, and no
+        process could read any limit again.
+        """
+        cls.check_amount(kind, Decimal(amount))
         owner: dict[str, Any] = {
             "key_id": key_id,
             "user_id": user_id,

@@ -129,6 +129,8 @@ def test_the_command_prints_a_link_with_limits_and_ends_it(capsys):
     for hours in (721, 10**12):  # no calendar goes so far
         with pytest.raises(CommandError, match="--hours: At most 720 hours"):
             call_command("guest_link", f"--hours={hours}")
+    with pytest.raises(CommandError, match=r"--tokens-per-day: .* at most 999,999,999"):
+        call_command("guest_link", f"--tokens-per-day={10**16}")
     with pytest.raises(CommandError, match=r"--note: .* at most 100 characters"):
         call_command("guest_link", f"--note={'x' * 101}")
 
@@ -376,6 +378,23 @@ def test_the_console_refuses_an_end_too_far_off(settings):
     )
 
     assert b"At most 24 hours from now" in answer.content
+    assert not GuestLink.objects.exists()
+
+
+@pytest.mark.parametrize("field", ["requests_per_minute", "tokens_per_day"])
+def test_the_console_refuses_a_limit_that_no_process_could_read(field):
+    ends_at = now() + DAY
+    form = {
+        "expires_at_0": f"{ends_at:%Y-%m-%d}",
+        "expires_at_1": f"{ends_at:%H:%M:%S}",
+        field: str(10**16),
+    }
+
+    answer = client_of(make_operator()).post(
+        reverse("admin:controller_guestlink_add"), form
+    )
+
+    assert b"less than or equal to 999999999999" in answer.content
     assert not GuestLink.objects.exists()
 
 

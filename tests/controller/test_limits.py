@@ -468,6 +468,13 @@ def test_a_limit_that_cannot_be_is_refused_with_the_reason(kind, amount, reason)
         Limit(key=key, kind=kind, amount=amount).clean()
 
 
+def test_what_no_process_could_read_again_is_not_set():
+    with pytest.raises(ValidationError, match="At most"):
+        Limit.put(Kind.TOKENS_PER_DAY, 10**16)
+
+    assert not Limit.objects.exists()
+
+
 def test_a_budget_may_be_as_many_tokens_as_a_large_site_makes():
     limit = Limit.put(Kind.TOKENS_PER_MONTH, 500 * 10**9)
 

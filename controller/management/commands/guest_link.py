@@ -33,9 +33,7 @@ class Command(BaseCommand):
             help=f"It ends after so many; default: {settings.GUEST_LINK_HOURS},"
             f" at most {settings.GUEST_LINK_MAX_HOURS}.",
         )
-        parser.add_argument(
-            "--guests", type=arguments.positive, help="How many at most."
-        )
+        parser.add_argument("--guests", type=arguments.small, help="How many at most.")
         parser.add_argument(
             "--models",
             type=arguments.names,
@@ -44,7 +42,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--rpm",
-            type=arguments.positive,
+            type=arguments.amount,
             default=FIRST_LIMITS[RPM],
             metavar="N",
             help="Requests per minute, of all its guests together; default:"
@@ -52,7 +50,7 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--tokens-per-day",
-            type=arguments.positive,
+            type=arguments.amount,
             default=FIRST_LIMITS[TOKENS],
             metavar="N",
             help="A budget of all its guests together; default:"
