@@ -44,8 +44,11 @@ def decide(name: str, workers: WorkerQuerySet, user_id: int) -> int:
     decision, fields = DECISIONS[name], dict(DECISIONS[name].fields)
     if name == "rotate_key":  # keys of hosted upstreams are not ours to change
         workers = workers.filter(shares_address=False, is_keyless=False)
-    elif name == "remove":
-        workers, fields = workers.filter(left_at=None), {"left_at": now()}
+    if name == "remove":
+        removed = _chosen(workers.not_removed())
+        num_removed = removed.remove()
+        _note(removed, user_id, decision.words)
+        return num_removed
     return change(workers, user_id, decision.words, **fields)
 
 
@@ -55,11 +58,20 @@ def weigh(workers: WorkerQuerySet, user_id: int, weight: float) -> int:
 
 
 def change(workers: WorkerQuerySet, user_id: int, words: str, **fields: Any) -> int:
-    decided = Worker.objects.filter(pk__in=list(workers.values_list("pk", flat=True)))
+    decided = _chosen(workers)
     num_changed = decided.change(**fields)
+    _note(decided, user_id, words)
+    return num_changed
+
+
+def _chosen(workers: WorkerQuerySet) -> WorkerQuerySet:
+    """These workers, whatever the decision makes of what they were chosen by."""
+    return Worker.objects.filter(pk__in=list(workers.values_list("pk", flat=True)))
+
+
+def _note(decided: WorkerQuerySet, user_id: int, words: str) -> None:
     LogEntry.objects.log_actions(user_id, decided, CHANGE, words)
     record(decided, words)
-    return num_changed
 
 
 def wish_log(worker_id: UUID) -> None:

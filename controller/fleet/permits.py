@@ -71,16 +71,17 @@ def find_permit(worker_id: str | None, bearer: str) -> Permit:
 
 
 def find_worker(worker_id: str | UUID, credential: str) -> Worker:
-    """The registered worker with this id and credential, its join token loaded too.
+    """The worker with this id and credential, its join token loaded too.
 
-    Raises `worker_unknown` for an unknown id, one that left, and a wrong credential.
+    One that left may come back; of one that was removed no credential is good any
+    more. Raises `worker_unknown`, the same for every reason.
     """
     try:
         known_id = worker_id if isinstance(worker_id, UUID) else UUID(worker_id)
     except ValueError:
         raise worker_unknown() from None
-    registered = Worker.objects.registered().select_related("join_token")
-    worker = registered.filter(pk=known_id).first()
+    known = Worker.objects.select_related("join_token")
+    worker = known.filter(pk=known_id).first()
     if worker is None or not is_credential_of(worker.credential_digest, credential):
         raise worker_unknown()
     return worker

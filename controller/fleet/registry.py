@@ -67,7 +67,8 @@ async def _register(join: JoinRequest, bearer: str) -> Registration:
 
 
 async def leave(worker_id: UUID, credential: str) -> None:
-    """Take the worker out of the fleet at its own wish; its row stays, marked left.
+    """Take the worker out of the fleet at its own wish; its row stays, marked left, and
+    with its credential it may come back.
 
     Raises `WorkerRefused`: `worker_unknown`.
     """
@@ -93,7 +94,7 @@ def _admit(
                 labels=join.labels,
             )
         else:
-            worker = _still_registered(permit.worker)
+            worker = _still_known(permit.worker)
         _claim_address(worker, join, resolved)
         _describe(worker, join, resolved)
         worker.save()
@@ -115,13 +116,26 @@ def _spend(permit: Permit) -> None:
         raise permits.token_refusal(token) or permits.token_used(token)
 
 
-def _still_registered(known: Worker) -> Worker:
+def _still_known(known: Worker) -> Worker:
     """The row as it is now: it may have been removed during the challenge."""
     # Locked: what an operator changes in this moment must not be written over.
-    worker = Worker.objects.registered().select_for_update().filter(pk=known.pk).first()
+    worker = (
+        Worker.objects.select_for_update()
+        .filter(pk=known.pk, credential_digest=known.credential_digest)
+        .first()
+    )
     if worker is None:
         raise worker_unknown()
+    if worker.left_at is not None:
+        _take_back(worker)
     return worker
+
+
+def _take_back(worker: Worker) -> None:
+    """Have it in the fleet again, as it left; the wish that it stop has been met."""
+    worker.left_at = None
+    if worker.stop_wished:
+        worker.drain_wished = worker.stop_wished = False
 
 
 def _claim_address(
@@ -194,6 +208,8 @@ def _describe(worker: Worker, join: JoinRequest, resolved: ResolvedAddress) -> N
 
 def _leave(worker_id: UUID, credential: str) -> None:
     worker = permits.find_worker(worker_id, credential)
+    if worker.left_at is not None:
+        raise worker_unknown()
     with transaction.atomic():
         Revision.bump("fleet")  # first, as in a join: one order of locks, no deadlock
         Worker.objects.filter(pk=worker.pk).update(left_at=now())

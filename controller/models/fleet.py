@@ -244,6 +244,10 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         """Workers that have not left, live or not."""
         return self.filter(left_at=None)
 
+    def not_removed(self) -> Self:
+        """Workers that are registered, or may come back."""
+        return self.exclude(credential_digest__startswith=REMOVED)
+
     def live(self) -> Self:
         """Registered workers heard from within HEARTBEAT_EXPIRY."""
         return self.registered().filter(
@@ -255,6 +259,22 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         with transaction.atomic():
             Revision.bump("fleet")  # first, as a join locks them in this order too
             return self.update(**fields)
+
+    def remove(self) -> int:
+        """Take the workers out of the fleet for good: unlike those that left, they do
+        not come back by their own credential. How many there were."""
+        with transaction.atomic():
+            Revision.bump("fleet")
+            chosen = list(self.not_removed().values_list("pk", "left_at"))
+            for key, left_at in chosen:
+                self.model.objects.filter(pk=key).update(
+                    left_at=left_at or now(), credential_digest=f"{REMOVED}{key.hex}"
+                )
+        return len(chosen)
+
+
+# In the place of a digest, which it cannot be mistaken for.
+REMOVED = "removed-"
 
 
 class Worker(models.Model):

@@ -501,23 +501,62 @@ async def test_unknown_left_and_wrong_credential_get_the_same_answer(engine):
         await refused_join(unknown, own),
         await refused_join(junk, own),
     ]
-    await registry.leave(first.worker_id, own)
     num_asked = len(engine.asked)
-    refusals.append(await refused_join(known, own))
+    await registry.leave(first.worker_id, own)
     with pytest.raises(WorkerRefused) as left_again:
         await registry.leave(first.worker_id, own)
     refusals.append(left_again.value)
+    await sync_to_async(Worker.objects.all().remove)()
+    refusals.append(await refused_join(known, own))
 
     assert len(engine.asked) == num_asked
     assert {each.code for each in refusals} == {RefusalCode.WORKER_UNKNOWN}
     assert len({(each.message, each.status) for each in refusals}) == 1
 
 
+async def test_a_worker_that_left_comes_back_by_its_own_credential(engine):
+    """Its one-time token is spent, and every restart begins with a leave."""
+    first = await joined(engine)
+    await registry.leave(first.worker_id, first.answer.credential)
+
+    join = make_join(engine, worker_id=first.answer.worker_id)
+    again = await registry.register(join, first.answer.credential)
+
+    worker = await Worker.objects.aget()
+    assert (worker.pk, worker.left_at) == (first.worker_id, None)
+    assert not again.created
+    assert [row["name"] for row in await sync_to_async(list_models)()] == ["llama"]
+
+
+async def test_a_worker_that_was_told_to_stop_is_not_stopped_again(engine):
+    first = await joined(engine)
+    await Worker.objects.aupdate(drain_wished=True, stop_wished=True)
+    await registry.leave(first.worker_id, first.answer.credential)
+
+    join = make_join(engine, worker_id=first.answer.worker_id)
+    await registry.register(join, first.answer.credential)
+
+    worker = await Worker.objects.aget()
+    assert (worker.drain_wished, worker.stop_wished) == (False, False)
+
+
+async def test_a_worker_that_left_can_be_removed_for_good(engine):
+    first = await joined(engine)
+    await registry.leave(first.worker_id, first.answer.credential)
+
+    assert await sync_to_async(Worker.objects.all().remove)() == 1
+    assert await sync_to_async(Worker.objects.all().remove)() == 0
+
+    join = make_join(engine, worker_id=first.answer.worker_id)
+    refused = await refused_join(join, first.answer.credential)
+    assert refused.code == RefusalCode.WORKER_UNKNOWN
+
+
 async def test_a_worker_removed_during_its_challenge_does_not_come_back(engine):
     first = await joined(engine)
 
     async def remove(request):
-        await Worker.objects.aupdate(left_at=now())
+        await sync_to_async(Worker.objects.all().remove)()
         return await LISTING(request)
 
     engine.with_key["/v1/models"] = remove

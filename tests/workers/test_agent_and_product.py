@@ -130,6 +130,23 @@ def test_a_used_up_token_is_refused_in_one_line_with_the_repair(
             second.says("Joined ")
 
 
+def test_a_worker_started_again_needs_no_other_token_unless_it_was_removed(
+    product: Product, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(join_token(product))
+    with running_worker(product, tmp_path) as worker:
+        worker.says("Joined ")
+        first = row(product)["id"]
+
+    with running_worker(product, tmp_path) as worker:
+        worker.says("Joined ")
+        assert row(product)["id"] == first
+
+        manage(product.var_dir, "workers", "remove", first)
+
+        worker.says("was used already. Make a new one with")
+
+
 def test_a_worker_whose_clock_is_wrong_outlives_an_emptied_database(
     new_var_dir: Callable[[], Path], tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
-from django.utils.timezone import now
 
 from controller.durations import rough
 from controller.fleet.listing import list_workers
@@ -52,7 +51,7 @@ class Command(BaseCommand):
 def _decide(action: str, chosen: Sequence[Worker]) -> None:
     workers = Worker.objects.filter(pk__in=[worker.pk for worker in chosen])
     if action == "remove":
-        workers.change(left_at=now())
+        workers.remove()
     else:
         workers.change(drain_wished=action == "drain", stop_wished=False)
 
