@@ -16,7 +16,8 @@ from controller.limits import guarded_redis, neighbours, shared_places
 from controller.limits.guarded_redis import GuardedRedis
 from controller.limits.neighbours import Neighbours
 from controller.limits.shared_places import RedisPlaces, SharedPlaces
-from tests.controller.test_shared_rates import Clock, listening_at
+from tests.clocks import Clock
+from tests.controller.test_shared_rates import listening_at
 from tests.servers import running_redis
 
 pytestmark = pytest.mark.redis
@@ -120,7 +121,7 @@ async def test_places_that_another_process_keeps_come_back_when_they_are_wanted(
     async with asyncio.timeout(20):
         while first.store._held:
             await first.exchange()
-    clock.now += 1
+    clock.seconds += 1
 
     assert await waiting
     assert await fill(other) == 4
@@ -151,12 +152,12 @@ async def test_the_places_of_a_process_that_died_are_free_after_its_life(
     assert await fill(dead) == 4
     assert await fill(living) == 0
     monkeypatch.setattr(shared_places, "LIFE_SECONDS", 1)
-    clock.now += 1
+    clock.seconds += 1
     assert not await enter(dead)  # which was its last sign of life
 
     async with asyncio.timeout(20):
         while not await enter(living):
-            clock.now += 1  # it asks again
+            clock.seconds += 1  # it asks again
 
     assert await fill(living) == 3
 
@@ -193,7 +194,7 @@ async def test_places_that_nobody_used_for_long_go_back(new_process, clock):
     assert await enter(one)
     one.leave()
 
-    clock.now += shared_places.IDLE_SECONDS + 1
+    clock.seconds += shared_places.IDLE_SECONDS + 1
     await process.store.tend()
     await process.store.settle()
 
@@ -208,7 +209,7 @@ async def test_more_places_are_there_at_once_and_fewer_for_whoever_comes_next(
     assert await fill(places) == 4
 
     places.resize(6)
-    clock.now += 1
+    clock.seconds += 1
     assert await fill(places) == 2
     places.resize(2)
     for _ in range(4):
@@ -241,7 +242,7 @@ async def test_while_redis_is_slow_or_gone_each_process_has_its_part(
         finally:
             server.send_signal(signal.SIGCONT)
         settings.REDIS_TIMEOUT = timedelta(seconds=20)
-        clock.now += guarded_redis.BREAKER_SECONDS + 1
+        clock.seconds += guarded_redis.BREAKER_SECONDS + 1
         for each in (process, second):
             await each.exchange()
 
@@ -250,7 +251,7 @@ async def test_while_redis_is_slow_or_gone_each_process_has_its_part(
         for _ in range(5):
             one.leave()
         await process.exchange()
-        clock.now += 1
+        clock.seconds += 1
         assert await fill(other) == 5
         assert caplog.text.count("Redis fails") == 2  # each process says it once
 
