@@ -259,7 +259,8 @@ def test_who_waits_in_line_is_told_a_wait_that_comes_true(line, open_chat):
 
 
 def test_a_server_that_ends_in_mid_stream_makes_nothing_up(line, open_chat):
-    pages = {TRANSFORMERS: open_chat(TRANSFORMERS, 60), VLLM: open_chat(VLLM, 30)}
+    # Long enough that neither has ended when the slower one begins to speak.
+    pages = {TRANSFORMERS: open_chat(TRANSFORMERS, 60), VLLM: open_chat(VLLM, 120)}
     for page in pages.values():
         ask(page, STORY)
     for page in pages.values():
