@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, ProtectedError, Q, QuerySet
-from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from controller.models import (
@@ -75,10 +74,7 @@ def revoke_keys_of_strangers(team: Team) -> int:
     members = team.memberships.values("user")
     with transaction.atomic():
         keys = ApiKey.objects.filter(team=team).exclude(user__in=members)
-        num_revoked = _revoke(keys.unrevoked())
-        if num_revoked:
-            Revision.bump("keys")
-    return num_revoked
+        return _revoke(keys.unrevoked())
 
 
 def delete_teams(teams: Iterable[Team]) -> None:
@@ -109,13 +105,11 @@ def keys_of(membership: Membership) -> list[ApiKey]:
 
 
 def _revoke(keys: Iterable[ApiKey]) -> int:
-    """How many these were. Whoever calls announces it."""
-    num_revoked = 0
-    for key in keys:  # not update(): the audit log sees it
-        key.revoked_at = now()
-        key.save(update_fields=["revoked_at"])
-        num_revoked += 1
-    return num_revoked
+    """How many these were."""
+    revoked = list(keys)
+    for key in revoked:
+        key.revoke()
+    return len(revoked)
 
 
 def _check_other_owner(membership: Membership) -> None:

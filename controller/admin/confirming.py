@@ -42,7 +42,6 @@ def _ask(
         "title": words,
         "consequence": consequence,
         "rows": rows[:SHOWN_ROWS],
-        "num_rows": rows.count(),
         "num_more": max(0, rows.count() - SHOWN_ROWS),
         "action": name,
         # What was chosen there is asked for again; all of a list by one word.

@@ -41,15 +41,12 @@ DECISIONS = {
 def decide(name: str, workers: WorkerQuerySet, user_id: int) -> int:
     """How many of these workers a decision of `DECISIONS` was carried out for; every
     web process learns of it, and the workers' history says who decided."""
-    decision, fields = DECISIONS[name], dict(DECISIONS[name].fields)
+    decision = DECISIONS[name]
+    if name == "remove":
+        return _remove(workers.not_removed(), user_id, decision.words)
     if name == "rotate_key":  # keys of hosted upstreams are not ours to change
         workers = workers.filter(shares_address=False, is_keyless=False)
-    if name == "remove":
-        removed = _chosen(workers.not_removed())
-        num_removed = removed.remove()
-        _note(removed, user_id, decision.words)
-        return num_removed
-    return change(workers, user_id, decision.words, **fields)
+    return change(workers, user_id, decision.words, **decision.fields)
 
 
 def weigh(workers: WorkerQuerySet, user_id: int, weight: float) -> int:
@@ -62,6 +59,13 @@ def change(workers: WorkerQuerySet, user_id: int, words: str, **fields: Any) -> 
     num_changed = decided.change(**fields)
     _note(decided, user_id, words)
     return num_changed
+
+
+def _remove(workers: WorkerQuerySet, user_id: int, words: str) -> int:
+    removed = _chosen(workers)
+    num_removed = removed.remove()
+    _note(removed, user_id, words)
+    return num_removed
 
 
 def _chosen(workers: WorkerQuerySet) -> WorkerQuerySet:

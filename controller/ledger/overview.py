@@ -5,14 +5,13 @@ and for one of ten million rows.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils.timezone import now
 
-from controller.ledger.report import OWNED_KEY
+from controller.ledger.names import OWNED_KEY, Names
 from controller.ledger.usage import Groups, Tally, UsageReader
 from controller.models import ApiKey, Team, User
 from controller.models.usage import DAY, HOUR, day_of, hour_of
@@ -78,13 +77,13 @@ class Overview:
         self.split = split
         self._reader = UsageReader(span.since, span.until)
         column, table, name = SPLITS[split]
-        self.parts = self._parts(self._over_time(column), _Names(table, name))
+        self.parts = self._parts(self._over_time(column), Names(table, name))
         self.total = Tally.total(each for part in self.parts for each in part.tallies)
         self.num_missing_hours = self._reader.num_missing_hours
         kinds = self._reader.over_hours if span.step == HOUR else self._reader.by
         tallies = kinds("user_id", "key_id")
-        self.users = _top(tallies, 0, _Names(User, "username"))
-        self.keys = _top(tallies, 1, _Names(ApiKey, OWNED_KEY))
+        self.users = _top(tallies, 0, Names(User, "username"))
+        self.keys = _top(tallies, 1, Names(ApiKey, OWNED_KEY))
 
     def plots(self) -> dict[str, list[Any]]:
         """Columns for the page's script: of each part by its number."""
@@ -105,7 +104,7 @@ class Overview:
         read = self._reader.by_hour if self.span.step == HOUR else self._reader.by_day
         return read(column)
 
-    def _parts(self, tallies: Groups, names: "_Names") -> list[Part]:
+    def _parts(self, tallies: Groups, names: Names) -> list[Part]:
         """Those with most requests, and the others as one."""
         totals: defaultdict[Any, int] = defaultdict(int)
         for (_at, kind), tally in tallies.items():
@@ -132,25 +131,7 @@ class Overview:
         return Tally.total(each for each in found if each is not None)
 
 
-class _Names:
-    """What ids are called; who was deleted is shown by its number."""
-
-    def __init__(self, table: Any, column: Any) -> None:
-        self._table = table
-        self._column = column
-
-    def of(self, kinds: Iterable[Any]) -> dict[Any, str]:
-        ids = [kind for kind in kinds if kind is not None]
-        if self._table is None:
-            return {kind: kind or "" for kind in kinds}
-        rows = self._table.objects.filter(pk__in=ids)
-        known = dict(rows.values_list("pk", self._column))
-        return {
-            kind: "" if kind is None else known.get(kind, f"#{kind}") for kind in kinds
-        }
-
-
-def _top(tallies: Groups, at: int, names: _Names) -> list[Top]:
+def _top(tallies: Groups, at: int, names: Names) -> list[Top]:
     """Those who used most tokens; what belongs to nobody is left out."""
     sums: defaultdict[Any, Tally] = defaultdict(Tally)
     for kind, tally in tallies.items():

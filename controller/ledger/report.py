@@ -1,15 +1,14 @@
 """What a page of usage shows: totals, tables and the days for its plots."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet, Value
-from django.db.models.functions import Concat
+from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
+from controller.ledger.names import OWNED_KEY, Names
 from controller.ledger.usage import Tally, UsageReader
 from controller.models import ApiKey, LedgerEntry, Team, User
 from controller.models.usage import DAY, day_of
@@ -17,8 +16,6 @@ from controller.models.usage import DAY, day_of
 PERIODS = (7, 30, 90, 365)  # days, today among them
 DEFAULT_PERIOD = 30
 MAX_LINES = 100  # of a table; the rest is one line
-# What a key is called where there are other people's too, who name theirs alike.
-OWNED_KEY = Concat("user__username", Value(" · "), "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +69,18 @@ class Report:
         self._kinds = reader.by(*groups)
 
     def by_model(self) -> list[Line]:
-        return self._lines("model", lambda names: {name: name for name in names})
+        return self._lines("model", Names())
 
     def by_key(self, *, with_owners: bool = False) -> list[Line]:
         """`with_owners`: with the names of those who hold the keys."""
         column = OWNED_KEY if with_owners else "name"
-        return self._lines("key_id", _names_of(ApiKey, column))
+        return self._lines("key_id", Names(ApiKey, column))
 
     def by_user(self) -> list[Line]:
-        return self._lines("user_id", _names_of(User, "username"))
+        return self._lines("user_id", Names(User, "username"))
 
     def by_team(self) -> list[Line]:
-        return self._lines("team_id", _names_of(Team, "name"))
+        return self._lines("team_id", Names(Team, "name"))
 
     def used_days(self) -> list[tuple[datetime, Tally]]:
         """The days with requests, the latest first."""
@@ -105,9 +102,7 @@ class Report:
             "cost": [each.cost for each in tallies],
         }
 
-    def _lines(
-        self, group: str, names_of: Callable[[list[Any]], Mapping[Any, str]]
-    ) -> list[Line]:
+    def _lines(self, group: str, names: Names) -> list[Line]:
         """The most expensive first; then those with most tokens."""
         at = self._groups.index(group)
         tallies: defaultdict[Any, Tally] = defaultdict(Tally)
@@ -118,21 +113,8 @@ class Report:
             key=lambda each: (-each[1].cost_nanos, -each[1].tokens, str(each[0])),
         )
         shown, rest = ordered[:MAX_LINES], ordered[MAX_LINES:]
-        names = names_of([kind for kind, _tally in shown if kind is not None])
-        lines = [
-            Line("" if kind is None else names.get(kind, f"#{kind}"), tally)
-            for kind, tally in shown
-        ]
+        labels = names.of([kind for kind, _tally in shown])
+        lines = [Line(labels[kind], tally) for kind, tally in shown]
         if rest:
             lines.append(Line(None, Tally.total(tally for _kind, tally in rest)))
         return lines
-
-
-def _names_of(table: Any, column: Any) -> Callable[[Iterable[Any]], Mapping[Any, str]]:
-    """Finds names by id; who was deleted is shown by its number."""
-
-    def names(ids: Iterable[Any]) -> Mapping[Any, str]:
-        rows = table.objects.filter(pk__in=ids)
-        return dict(rows.values_list("pk", column))
-
-    return names

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from django.db import Error as DatabaseError
 
@@ -14,7 +13,6 @@ from controller.limits.gathering import Gathering
 from controller.limits.leases import BudgetKey, LeaseStore
 from controller.limits.periods import Period
 from controller.models import Limit
-from controller.prices import NANOS
 
 # For so long nobody asks the store again for a budget that had nothing left: others
 # may have given some back since.
@@ -153,15 +151,10 @@ class BudgetMeter:
         if self.held:
             resets = f"Requests under way hold the rest of it. {resets}"
             wait = 1
+        total = Limit.units_in_words(self.limit.kind, self.limit.amount)
         return QuotaSpent(
-            f"The limit of {self._shown_limit()} {self.name} is used up. {resets}",
+            f"The limit of {total} {self.name} is used up. {resets}",
             retry_after=min(wait, MAX_RETRY_SECONDS),
-        )
-
-    def _shown_limit(self) -> str:
-        scale = NANOS if self.is_in_money else 1
-        return Limit.amount_in_words(
-            self.limit.kind, Decimal(self.limit.amount) / scale
         )
 
     def _key(self) -> BudgetKey:

@@ -176,8 +176,12 @@ class Limit(models.Model):
 
     def in_words(self, units: int) -> str:
         """So much of this kind: money with its cents, all else as whole numbers."""
-        scale = NANOS if self.kind in self.IN_MONEY else 1
-        return self.amount_in_words(self.kind, Decimal(units) / scale)
+        return self.units_in_words(self.kind, units)
+
+    @classmethod
+    def units_in_words(cls, kind: str, units: int) -> str:
+        scale = NANOS if kind in cls.IN_MONEY else 1
+        return cls.amount_in_words(kind, Decimal(units) / scale)
 
     @classmethod
     def amount_in_words(cls, kind: str, amount: Decimal) -> str:
