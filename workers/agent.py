@@ -73,7 +73,11 @@ def run_agent(config: WorkerConfig, make_engine: EngineMaker) -> int:
     host = config.host or host_to_bind(config.controller)
     if config.worker_address:
         check_worker_address(config.worker_address)
-    elif config.controller and is_out_of_reach(host, config.controller):
+    elif (
+        config.host
+        and config.controller
+        and is_out_of_reach(config.host, config.controller)
+    ):
         logger.warning(
             "The engine is bound to %s, where the controller at %s will not reach it:"
             " leave --host out, or give --worker-address.",

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from workers.addresses import (
+    MAX_PORT,
     bracketed,
     check_worker_address,
     is_loopback,
@@ -57,7 +58,7 @@ class Endpoint(
     """Its address, with or without `/v1`."""
     api: UpstreamApi | None = None
     """Which API it speaks; None: the one that its address tells."""
-    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    port: Annotated[int, Meta(ge=0, le=MAX_PORT)] = 0
     """Of the engine that translates a foreign API; 0: the next free one."""
     worker_address: str = ""
     """How the controller reaches it, if not by the same address."""

@@ -10,6 +10,8 @@ from workers.protocol import IMAGE, TEXT
 
 TEXT_ONLY = (TEXT,)
 SEEING = (TEXT, IMAGE)
+# What describes a model in its folder: transformers' format, and Mistral's own.
+CONFIGURATIONS = ("config.json", "params.json")
 # In `config.json`, or in the `params.json` of Mistral's own format: a model that sees
 # has one of them. Architectures' names change with every model, these do not.
 VISION_FIELDS = (
@@ -46,7 +48,7 @@ def _folder(model_path: str, environment: Mapping[str, str]) -> Path | None:
 
 
 def _read(folder: Path | None) -> dict[str, Any]:
-    for name in ("config.json", "params.json"):
+    for name in CONFIGURATIONS:
         try:
             found = json.loads((folder / name).read_text()) if folder else None
         except (OSError, ValueError):

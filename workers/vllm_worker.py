@@ -20,7 +20,7 @@ from workers.agent import run_worker
 from workers.config import WorkerConfig, add_worker_arguments
 from workers.engine_process import EngineCommand, import_folder
 from workers.errors import BadSetting
-from workers.modalities import TEXT_ONLY, modalities_of
+from workers.modalities import CONFIGURATIONS, TEXT_ONLY, modalities_of
 from workers.supervisor import Engine
 from workers.vllm_flags import (
     flag_value,
@@ -49,8 +49,6 @@ OURS = {
 ADDED_TO = {"PYTHONPATH", "LD_PRELOAD"}
 # By a flag, or because two locks need two keys: what the environment has is not asked.
 DECIDED = {"CUDA_VISIBLE_DEVICES", "VLLM_API_KEY"}
-# transformers' format, and Mistral's own.
-CONFIGURATIONS = ("config.json", "params.json")
 OF_CONFIGURATION = ("--hf-config-path", "--config-format")  # it is found otherwise
 RUNTIME_LORA = "VLLM_ALLOW_RUNTIME_LORA_UPDATING"
 SERVER = "vllm.entrypoints.openai.api_server"
@@ -349,9 +347,11 @@ def _is_for_cpus(python: str, environment: Mapping[str, str]) -> bool:
 
 def _number(flags: Sequence[str], name: str) -> int | None:
     value = flag_value(flags, name)
-    if value is None or (value.isascii() and value.isdigit()):
-        return int(value) if value else None
-    raise BadSetting(f"{name} {value} is no number.")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit()):
+        raise BadSetting(f"{name} {value} is no number.")
+    return int(value)
 
 
 def _joined(first: Path, rest: str | None) -> str:

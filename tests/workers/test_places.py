@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import free_port
 from workers.config import WorkerConfig
 from workers.errors import StateDirInUse
 from workers.places import own_place
@@ -91,11 +92,9 @@ def test_a_folder_known_to_another_controller_is_left_alone() -> None:
         assert state.path != folder
 
 
-def test_a_port_that_is_given_says_which_worker_is_meant(taken_port: int) -> None:
+def test_a_port_that_is_given_says_which_worker_is_meant() -> None:
     known_folder("qwen-21999")
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     with own_place(config(port=port), HOST) as (state, reserved):
         assert (state.path.name, reserved.number) == (f"qwen-{port}", port)

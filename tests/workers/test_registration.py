@@ -48,6 +48,21 @@ def describe(run: Served) -> JoinRequest:
     )
 
 
+def registration_of(
+    folder: Path, controller: str, client: ControllerClient
+) -> Registration[Served]:
+    """Of a worker whose token and state are in the folder."""
+    return Registration(
+        JoinTokenSource(folder / "token"),
+        controller,
+        client,
+        Served(),
+        describe,
+        open_state_dir(folder / "state"),
+        on_stop=lambda: None,
+    )
+
+
 async def test_a_missing_token_is_asked_for_each_minute_and_no_oftener(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -58,15 +73,8 @@ async def test_a_missing_token_is_asked_for_each_minute_and_no_oftener(
     token = tmp_path / "token"
     controller = StubController()
     async with controller.running(), aiohttp.ClientSession() as session:
-        registered = Registration(
-            JoinTokenSource(token),
-            controller.url,
-            ControllerClient(session, controller.url),
-            Served(),
-            describe,
-            open_state_dir(tmp_path / "state"),
-            on_stop=lambda: None,
-        )
+        client = ControllerClient(session, controller.url)
+        registered = registration_of(tmp_path, controller.url, client)
         with caplog.at_level(logging.WARNING, logger="workers.registration"):
             running = asyncio.create_task(registered.run())
             await asyncio.sleep(0.75)
@@ -85,15 +93,8 @@ async def test_whoever_waits_for_a_join_hears_of_it_if_another_is_wished_too(
     (tmp_path / "token").write_text("good")
     controller = StubController()
     async with controller.running(), aiohttp.ClientSession() as session:
-        registered = Registration(
-            JoinTokenSource(tmp_path / "token"),
-            controller.url,
-            ControllerClient(session, controller.url),
-            Served(),
-            describe,
-            open_state_dir(tmp_path / "state"),
-            on_stop=lambda: None,
-        )
+        client = ControllerClient(session, controller.url)
+        registered = registration_of(tmp_path, controller.url, client)
         running = asyncio.create_task(registered.run())
         await controller.until(lambda: bool(controller.heartbeats))
 
@@ -111,19 +112,11 @@ async def test_a_worker_whose_disk_was_full_at_its_join_comes_back_without_a_tok
 ) -> None:
     """Its one-time token is spent: who it is must not be lost with the file."""
     (tmp_path / "token").write_text("good")
-    state = open_state_dir(tmp_path / "state")
     error = OSError(errno.ENOSPC, "No space left on device")
     controller = StubController()
     async with controller.running(), aiohttp.ClientSession() as session:
-        registered = Registration(
-            JoinTokenSource(tmp_path / "token"),
-            controller.url,
-            ControllerClient(session, controller.url),
-            Served(),
-            describe,
-            state,
-            on_stop=lambda: None,
-        )
+        client = ControllerClient(session, controller.url)
+        registered = registration_of(tmp_path, controller.url, client)
         with monkeypatch.context() as full:
             full.setattr(tempfile, "mkstemp", Mock(side_effect=error))
             running = asyncio.create_task(registered.run())
@@ -146,15 +139,8 @@ async def test_an_address_with_a_percent_sign_can_be_waited_for(
     controller = "http://[fe80::1%eth0]:9"
     (tmp_path / "token").write_text("good")
     async with aiohttp.ClientSession() as session:
-        registered = Registration(
-            JoinTokenSource(tmp_path / "token"),
-            controller,
-            ControllerClient(session, "http://127.0.0.1:9"),
-            Served(),
-            describe,
-            open_state_dir(tmp_path / "state"),
-            on_stop=lambda: None,
-        )
+        client = ControllerClient(session, "http://127.0.0.1:9")
+        registered = registration_of(tmp_path, controller, client)
         said = asyncio.Event()
         monkeypatch.setattr(caplog.handler, "flush", said.set)
         running = asyncio.create_task(registered.run())

@@ -23,7 +23,7 @@ from workers.transformers_engine.attention import use_grouped_attention
 from workers.transformers_engine.context_length import context_length
 from workers.transformers_engine.quantization import quantization_config
 from workers.transformers_engine.sampling import NEUTRAL, SamplingParameters
-from workers.transformers_engine.source import ModelSource
+from workers.transformers_engine.source import ModelSource, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def loading(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise BadSetting(f"{folder} cannot be loaded: {reason}") from error
 
 
@@ -188,7 +188,7 @@ def _with_adapter(model: Any, source: ModelSource, *, may_merge: bool) -> Any:
     try:
         adapted = PeftModel.from_pretrained(model, str(source.adapter))
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise BadSetting(f"{source.adapter} does not fit its base: {reason}") from error
     # Merged it costs nothing at each step; quantized weights cannot take it in.
     return adapted.merge_and_unload() if may_merge else adapted.get_base_model()

@@ -76,7 +76,7 @@ def _fetched(name: str, revision: str | None) -> Path:
             name, revision=revision, allow_patterns=list(WANTED_FILES)
         )
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise BadSetting(
             f"--model-path {name} is no folder or file here, and the model hub does not"
             f" give it: {reason}"
@@ -90,3 +90,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BadSetting(f"{path} cannot be read: {error}.") from error
     return found if isinstance(found, dict) else {}
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
