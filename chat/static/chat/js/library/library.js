@@ -27,14 +27,15 @@ export class Library {
     this.menu = new Menu();
     this.toast = new Toast();
     this.search = new Search(this.calls);
-    /** @type {ConstructorParameters<typeof ConversationList>[2]} */
-    const onMenu = {
-      line: (line, button) => this.openMenu(line, button),
-      folder: (group, button) => this.openFolderMenu(group, button),
-    };
-    /** @param {() => Promise<void>} work */
-    const attempt = (work) => this.attempt(work);
-    this.list = new ConversationList(library, this.calls, onMenu, attempt);
+    this.list = new ConversationList(
+      library,
+      this.calls,
+      {
+        line: (line, button) => this.openMenu(line, button),
+        folder: (group, button) => this.openFolderMenu(group, button),
+      },
+      (work) => this.attempt(work),
+    );
     this.offerUndo();
   }
 
