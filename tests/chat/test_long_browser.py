@@ -93,7 +93,7 @@ def test_scrolling_up_brings_what_came_before_and_the_reader_stays_in_place(
 def test_a_message_that_was_found_is_shown_however_far_above_it_is(
     open_page, product, addresses
 ):
-    conversation = addresses[1].strip("/c").replace("-", "")
+    conversation = uuid.UUID(addresses[1].split("/")[2]).hex
     [row] = product.query(
         "SELECT id FROM chat_message WHERE content = 'Question 40?'"
         f" AND conversation_id = '{conversation}'"

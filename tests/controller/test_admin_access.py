@@ -47,11 +47,10 @@ def url(model, page="changelist", *args):
     return reverse(f"admin:controller_{model}_{page}", args=args)
 
 
-def act(client, model, action, *rows, **fields):
-    """Choose an action of a list and, unless the fields say otherwise, go on with it
-    where it asks."""
+def act(client, model, action, *rows):
+    """Choose an action of a list, and go on with it where it asks."""
     chosen = {"action": action, "_selected_action": [row.pk for row in rows]}
-    return client.post(url(model), chosen | {"post": "yes"} | fields)
+    return client.post(url(model), chosen | {"post": "yes"})
 
 
 def keys_revision():

@@ -29,6 +29,7 @@ from controller.audit.events import (
 from tests.controller.console import make_everything
 from tests.factories import (
     make_key,
+    make_moderation_flag,
     make_moderation_rule,
     make_operator,
     make_team,
@@ -313,9 +314,7 @@ def test_a_session_that_an_operator_ends_is_told_of_its_owner(console):
 
 
 def test_what_is_decided_is_logged_in_one_language(console):
-    flag = models.ModerationFlag.objects.create(
-        rule_name="rule", action="block", direction="input"
-    )
+    flag = make_moderation_flag()
     user = make_user()
     limit = models.Limit.put("tokens_per_day", 1000, user_id=user.pk)
     wish = models.LimitRequest.objects.create(
@@ -332,9 +331,7 @@ def test_what_is_decided_is_logged_in_one_language(console):
 
 
 def test_a_verdict_is_in_the_log(console):
-    flag = models.ModerationFlag.objects.create(
-        rule_name="rule", action="block", direction="input"
-    )
+    flag = make_moderation_flag()
 
     console.post(
         url("moderationflag", "changelist"),
